@@ -1,0 +1,1 @@
+"""Train a part of a world, or a policy, on a LeRobot dataset."""
