@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# Set up .venv with the package in the exact versions of constraints.txt; nothing is done where nothing has changed.
+# PYTHON names the Python 3.12 to use; without it one is looked for.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+venv=$root/.venv
+stamp=$venv/setup-stamp
+key=$({ echo "$root" && cat pyproject.toml constraints.txt scripts/setup.sh; } | sha256sum)
+if [[ -x $venv/bin/cosmos-sim && -f $stamp && $(<"$stamp") == "$key" ]]; then
+  exit 0
+fi
+
+say() { echo "setup: $*" >&2; }
+
+as_root() {
+  if [[ $EUID -eq 0 ]]; then "$@"; else sudo -n "$@"; fi
+}
+
+may_install() {
+  command -v apt-get >/dev/null && { [[ $EUID -eq 0 ]] || sudo -n true 2>/dev/null; }
+}
+
+# Rendering for the simulator and video decoding for LeRobot.
+system_packages() {
+  local wanted=(ffmpeg libegl1 libgl1 libgl1-mesa-dri libosmesa6) missing=() package
+  command -v dpkg-query >/dev/null || { say "not a Debian or Ubuntu: see that ffmpeg and EGL or OSMesa are installed"; return 0; }
+  for package in "${wanted[@]}"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+  done
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+  if may_install; then
+    say "installing ${missing[*]}"
+    as_root apt-get update -qq || true
+    for package in "${missing[@]}"; do # one by one: a release may have dropped one of them
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
+        say "could not install $package; going on without it"
+    done
+  else
+    say "missing system packages; install them with: sudo apt-get install ${missing[*]}"
+  fi
+}
+
+is_python312() {
+  "$1" -c 'import ssl, sys, venv; sys.exit(sys.version_info[:2] != (3, 12))' >/dev/null 2>&1
+}
+
+# pyenv's shims exist on PATH for versions that are not selected, so that a candidate counts only when it runs.
+find_python() {
+  local candidate
+  if [[ -n ${PYTHON:-} ]]; then
+    is_python312 "$PYTHON" || { say "PYTHON=$PYTHON is not a Python 3.12 that runs"; return 1; }
+    echo "$PYTHON" && return 0
+  fi
+  for candidate in python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12*/bin/python python3 python /opt/python/*3.12*/bin/python3.12; do
+    is_python312 "$candidate" && command -v "$candidate" && return 0
+  done
+  if has_uv; then
+    candidate=$(uv python find --no-project 3.12 2>/dev/null) && is_python312 "$candidate" && echo "$candidate" && return 0
+  fi
+  return 1
+}
+
+install_python() {
+  if may_install && apt-cache show python3.12-venv >/dev/null 2>&1; then
+    say "installing Python 3.12"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3.12 python3.12-venv >/dev/null
+  elif has_uv; then
+    say "downloading Python 3.12 with uv"
+    uv python install --quiet 3.12
+  else
+    return 1
+  fi
+}
+
+no_python() {
+  say "cosmos-sim needs Python 3.12, and none was found. Any one of these provides it:"
+  say "  Ubuntu 24.04:  sudo apt-get install python3.12 python3.12-venv"
+  say "  with uv:       uv python install 3.12"
+  say "  with pyenv:    pyenv install 3.12"
+  say "Then run this again, or name it: make setup PYTHON=/path/to/python3.12"
+  exit 1
+}
+
+has_uv() { uv --version >/dev/null 2>&1; }
+
+make_venv() {
+  if is_python312 "$venv/bin/python"; then return 0; fi
+  local python
+  python=$(find_python) || {
+    [[ -z ${PYTHON:-} ]] || exit 1
+    install_python && python=$(find_python) || no_python
+  }
+  say "making .venv with $python"
+  rm -rf "$venv"
+  if has_uv; then
+    uv venv --quiet --no-project --python "$python" "$venv"
+  elif ! "$python" -m venv "$venv"; then
+    rm -rf "$venv"
+    say "Python's own venv does not work here; install it (sudo apt-get install python3.12-venv) or uv (pip install uv)"
+    exit 1
+  fi
+}
+
+install_package() {
+  local options=(-c constraints.txt -e ".[dev]")
+  if ! has_uv; then
+    "$venv/bin/python" -m pip install --quiet uv || true
+    export PATH="$venv/bin:$PATH"
+  fi
+  if has_uv; then
+    say "installing the packages with uv (about 3.6 GB the first time)"
+    uv pip install --quiet --python "$venv/bin/python" "${options[@]}" && return 0
+    say "uv failed; trying pip"
+  else
+    say "installing the packages with pip (about 3.6 GB the first time)"
+  fi
+  "$venv/bin/python" -m ensurepip >/dev/null
+  "$venv/bin/python" -m pip install --quiet "${options[@]}"
+}
+
+# EGL renders on a GPU, or in software through Mesa; OSMesa is the way where EGL has no driver.
+choose_renderer() {
+  local renderer
+  for renderer in egl osmesa; do
+    if MUJOCO_GL=$renderer "$venv/bin/python" -c 'import mujoco; mujoco.GLContext(64, 64).make_current()' >/dev/null 2>&1; then
+      echo "$renderer" >"$venv/mujoco-gl"
+      return 0
+    fi
+  done
+  say "neither EGL nor OSMesa works: the learned world runs, the simulator twin cannot draw"
+}
+
+rm -f "$stamp"
+system_packages
+make_venv
+install_package
+choose_renderer
+echo "$key" >"$stamp"
+say "done; activate with: source .venv/bin/activate"
