@@ -1,0 +1,174 @@
+"""Trained artefacts on disk: one folder with ``config.json``, ``*.safetensors`` and a model card.
+
+Found by name (shipped in the package), by path or by hub id; read without ever unpickling; written whole or not at all.
+"""
+
+import difflib
+import json
+import os
+import shutil
+import tempfile
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+
+
+def shipped(kind: str) -> dict[str, Path]:
+    """Name to folder of what the package ships of one kind (``"world"`` or ``"policy"``)."""
+    root = Path(str(resources.files("cosmos_sim"))) / "weights"
+    configs = sorted(root.rglob("config.json"))
+    return {path.parent.name: path.parent for path in configs if json.loads(path.read_text()).get("kind") == kind}
+
+
+def find_folder(name: str | os.PathLike[str], kind: str) -> Path:
+    """The folder of an artefact, given its shipped name, its path, or a hub id (``owner/repository``).
+
+    Raises:
+        ValueError: there is none; the message lists the shipped names and suggests the nearest.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return path
+    known = shipped(kind)
+    if str(name) in known:
+        return known[str(name)]
+    if path.is_file():
+        raise ValueError(f"{path} is a file: give the folder that holds a {kind}'s config.json")
+    tried = ""
+    if str(name).count("/") == 1 and not path.is_absolute() and not str(name).startswith("."):
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors", "README.md"]))
+        except Exception as error:  # the hub client raises many unrelated types
+            tried = f"; the hub did not give it either ({type(error).__name__}: {str(error).splitlines()[0]})"
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown {kind} {str(name)!r}: no such folder, and the shipped ones are {sorted(known)}{hint}{tried}")
+
+
+def read_config(folder: Path, kind: str) -> dict[str, Any]:
+    """The parsed ``config.json`` of an artefact.
+
+    Raises:
+        ValueError: it is missing, is not JSON, or describes something else.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no config.json, so it is no {kind}")
+    try:
+        config = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("kind") != kind:
+        found = config.get("kind") if isinstance(config, dict) else type(config).__name__
+        raise ValueError(f"{path} describes kind={found!r}, not a {kind}")
+    return config
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        ValueError: the file is missing, truncated, or a pickle, which is never loaded.
+    """
+    if not path.is_file():
+        pickles = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
+        hint = f"; it holds {pickles[0]}, a pickle, which is never loaded" if pickles else ""
+        raise ValueError(f"{path.parent} has no {path.name}{hint}")
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head == b"PK" or head[:1] == b"\x80":
+        raise ValueError(f"{path} is a pickle in place of a safetensors file: it is never loaded")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        size = path.stat().st_size
+        raise ValueError(f"{path} ({size} bytes) is damaged or no safetensors file: {error}") from error
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file into ``module``.
+
+    Raises:
+        ValueError: names or shapes differ; the message names the first missing, unexpected or misshapen one.
+    """
+    tensors = read_tensors(path)
+    own = module.state_dict()
+    missing = [key for key in own if key not in tensors]
+    unexpected = [key for key in tensors if key not in own]
+    if missing or unexpected:
+        raise ValueError(
+            f"{path} does not fit its config: {len(missing)} weights missing (first: {missing[:1]}), "
+            f"{len(unexpected)} unexpected (first: {unexpected[:1]})"
+        )
+    for key, tensor in tensors.items():
+        if tensor.shape != own[key].shape:
+            raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(own[key].shape)}")
+    module.load_state_dict(tensors)
+
+
+@contextmanager
+def written_whole(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write into that takes ``folder``'s place, complete, when the block ends without an error."""
+    target = Path(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield beside
+        beside.chmod(0o755)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+            target.rename(old / "old")
+            beside.rename(target)
+            shutil.rmtree(old)
+        else:
+            beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def to_json(config: Any) -> str:
+    """A config dataclass, or a mapping of them, as readable JSON."""
+    plain = {k: asdict(v) if is_dataclass(v) and not isinstance(v, type) else v for k, v in dict(config).items()}
+    return json.dumps(plain, indent=2) + "\n"
+
+
+def from_dict[T](cls: type[T], values: Mapping[str, Any], *, where: str = "config") -> T:
+    """A (nested) config dataclass from parsed JSON; lists become tuples.
+
+    Raises:
+        ValueError: a field is unknown or missing.
+    """
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{where} has an unknown field {name!r} (known: {sorted(known)})")
+    for name, f in known.items():
+        if name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"{where} lacks the field {name!r}")
+    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where=where)
+    if isinstance(hint, types.UnionType) and value is not None:
+        return _convert(next(h for h in typing.get_args(hint) if h is not type(None)), value, where)
+    if isinstance(value, list):
+        return tuple(tuple(v) if isinstance(v, list) else v for v in value)
+    if isinstance(value, dict):
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    return value

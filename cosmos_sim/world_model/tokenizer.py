@@ -1,0 +1,140 @@
+"""The visual tokenizer: the one place where frames (uint8, ``t h w c``) become latents and latents become frames.
+
+It is diffusers' ``AutoencoderKLWan``, the architecture of Cosmos-Predict2.5's tokenizer, at any size. Small worlds
+use it frame by frame: they move one action at a time, so that time must not be compressed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Sizes of a frame-wise :class:`Tokenizer`. Images shrink by ``patch * 2 ** (len(multipliers) - 1)``."""
+
+    latent_channels: int = 16
+    patch: int = 4
+    """Pixels folded into channels before the first convolution (the Wan 2.2 trick): most of the speed on a CPU."""
+    encoder_width: int = 32
+    decoder_width: int = 48
+    multipliers: tuple[int, ...] = (1, 2)
+    num_res_blocks: int = 1
+    latents_mean: tuple[float, ...] | None = None
+    latents_std: tuple[float, ...] | None = None
+    """Channel statistics that bring latents to zero mean and unit variance; measured at the end of training."""
+
+    def __post_init__(self) -> None:
+        for name in ("latents_mean", "latents_std"):
+            value = getattr(self, name)
+            if value is not None and len(value) != self.latent_channels:
+                raise ValueError(f"{name} has {len(value)} entries for {self.latent_channels} latent channels")
+
+    @property
+    def downscale(self) -> int:
+        """Pixels per latent, in height and in width."""
+        return self.patch * 2 ** (len(self.multipliers) - 1)
+
+
+class Tokenizer(nn.Module):
+    """Frames to normalised latents and back."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        z, levels = config.latent_channels, len(config.multipliers)
+        folded = 3 * config.patch**2
+        self.vae = AutoencoderKLWan(
+            base_dim=config.encoder_width,
+            decoder_base_dim=config.decoder_width,
+            z_dim=z,
+            dim_mult=list(config.multipliers),
+            num_res_blocks=config.num_res_blocks,
+            attn_scales=[],
+            temperal_downsample=[False] * (levels - 1),
+            in_channels=folded,
+            out_channels=folded,
+            patch_size=config.patch if config.patch > 1 else None,
+            scale_factor_spatial=config.downscale,
+            scale_factor_temporal=1,
+        )
+        keep_last_tap(self.vae)
+        channels = (1, z, 1, 1, 1)
+        self.register_buffer("mean", torch.tensor(config.latents_mean or (0.0,) * z).view(channels), persistent=False)
+        self.register_buffer("std", torch.tensor(config.latents_std or (1.0,) * z).view(channels), persistent=False)
+
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the latent of an image.
+
+        Raises:
+            ValueError: the image does not divide into latents.
+        """
+        f = self.config.downscale
+        if height % f or width % f:
+            raise ValueError(f"images of {height}x{width} do not divide into latents of {f}x{f} pixels")
+        return height // f, width // f
+
+    def encode(self, frames: UInt8[Tensor, "b t h w c"]) -> Float[Tensor, "b z t i j"]:
+        """The latent's mean, normalised by channel."""
+        self.latent_size(*frames.shape[2:4])
+        mean, _ = self.posterior(to_model(frames, dtype=self.dtype))
+        mean = rearrange(mean, "(b t) z 1 i j -> b z t i j", b=frames.shape[0])
+        return (mean.float() - self.mean) / self.std
+
+    def decode(self, latent: Float[Tensor, "b z t i j"]) -> UInt8[Tensor, "b t h w c"]:
+        pixels = self.pixels((latent * self.std + self.mean).to(self.dtype))
+        return to_frames(rearrange(pixels, "(b t) c 1 h w -> b c t h w", b=latent.shape[0]))
+
+    def posterior(self, pixels: Float[Tensor, "n c 1 h w"]) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the raw latent of single images in [-1, 1]."""
+        distribution = self.vae.encode(pixels).latent_dist
+        return distribution.mean, distribution.logvar
+
+    def pixels(self, latent: Float[Tensor, "b z t i j"]) -> Float[Tensor, "bt c 1 h w"]:
+        """Images in [-1, 1] of raw latents, every frame by itself."""
+        return self.vae.decode(rearrange(latent, "b z t i j -> (b t) z 1 i j")).sample
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.vae.post_quant_conv.weight.dtype
+
+
+def to_model(frames: UInt8[Tensor, "b t h w c"], *, dtype: torch.dtype = torch.float32) -> Float[Tensor, "bt c 1 h w"]:
+    """uint8 frames as single images in [-1, 1]: ``x / 127.5 - 1``."""
+    return rearrange(frames, "b t h w c -> (b t) c 1 h w").to(dtype) / 127.5 - 1
+
+
+def to_frames(video: Float[Tensor, "b c t h w"]) -> UInt8[Tensor, "b t h w c"]:
+    """The inverse of :func:`to_model`, rounded and clipped."""
+    return rearrange((video.float() + 1) * 127.5, "b c t h w -> b t h w c").round().clamp(0, 255).to(torch.uint8)
+
+
+def keep_last_tap(vae: AutoencoderKLWan) -> None:
+    """Reduce every causal 3-D convolution to its newest tap in time, in place.
+
+    On single frames the other taps only ever see the causal padding's zeros, so outputs stay the same, for a third of
+    the weights and of the work.
+    """
+    for module in vae.modules():
+        if isinstance(module, WanCausalConv3d):
+            module.weight = nn.Parameter(module.weight.data[:, :, -1:].clone())
+            module.kernel_size = (1, *module.kernel_size[1:])
+            left, right, top, bottom, _, future = module._padding
+            module._padding = (left, right, top, bottom, 0, future)
+
+
+def with_statistics(config: TokenizerConfig, latents: Sequence[Float[Tensor, "z"]]) -> TokenizerConfig:
+    """``config`` with the channel mean and standard deviation of raw latents (each ``n z``, stacked)."""
+    from dataclasses import replace
+
+    stacked = torch.cat([x.double() for x in latents])
+    return replace(
+        config,
+        latents_mean=tuple(stacked.mean(0).tolist()),
+        latents_std=tuple(stacked.std(0).clamp_min(1e-6).tolist()),
+    )
