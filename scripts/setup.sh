@@ -22,6 +22,10 @@ may_install() {
   command -v apt-get >/dev/null && { [[ $EUID -eq 0 ]] || sudo -n true 2>/dev/null; }
 }
 
+apt_install() {
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
 # Rendering for the simulator and video decoding for LeRobot.
 system_packages() {
   local wanted=(ffmpeg libegl1 libgl1 libgl1-mesa-dri libosmesa6) missing=() package
@@ -34,8 +38,7 @@ system_packages() {
     say "installing ${missing[*]}"
     as_root apt-get update -qq || true
     for package in "${missing[@]}"; do # one by one: a release may have dropped one of them
-      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
-        say "could not install $package; going on without it"
+      apt_install "$package" || say "could not install $package; going on without it"
     done
   else
     say "missing system packages; install them with: sudo apt-get install ${missing[*]}"
@@ -46,77 +49,84 @@ is_python312() {
   "$1" -c 'import ssl, sys, venv; sys.exit(sys.version_info[:2] != (3, 12))' >/dev/null 2>&1
 }
 
-# pyenv's shims exist on PATH for versions that are not selected, so that a candidate counts only when it runs.
+# A pyenv shim is on PATH even for a version that is not selected, so that a candidate counts only when it runs.
 find_python() {
   local candidate
   if [[ -n ${PYTHON:-} ]]; then
-    is_python312 "$PYTHON" || { say "PYTHON=$PYTHON is not a Python 3.12 that runs"; return 1; }
-    echo "$PYTHON" && return 0
+    is_python312 "$PYTHON" || { say "PYTHON=$PYTHON is not a Python 3.12 that runs"; exit 1; }
+    python=$PYTHON
+    return 0
   fi
-  for candidate in python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12*/bin/python python3 python /opt/python/*3.12*/bin/python3.12; do
-    is_python312 "$candidate" && command -v "$candidate" && return 0
+  for candidate in python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12*/bin/python python3 python \
+    "$(uv python find --no-project 3.12 2>/dev/null)"; do
+    if is_python312 "$candidate"; then
+      python=$("$candidate" -c 'import sys; print(sys.executable)')
+      return 0
+    fi
   done
-  if has_uv; then
-    candidate=$(uv python find --no-project 3.12 2>/dev/null) && is_python312 "$candidate" && echo "$candidate" && return 0
-  fi
+  return 1
+}
+
+has_uv() { uv --version >/dev/null 2>&1; }
+
+# uv from PATH, else from the package index into .uv, by any Python that has venv.
+get_uv() {
+  local any
+  export PATH="$PATH:$root/.uv/bin"
+  has_uv && return 0
+  for any in "${python:-}" python3; do
+    rm -rf "$root/.uv"
+    "$any" -m venv "$root/.uv" >/dev/null 2>&1 && "$root/.uv/bin/pip" install --quiet uv && has_uv && return 0
+  done
   return 1
 }
 
 install_python() {
   if may_install && apt-cache show python3.12-venv >/dev/null 2>&1; then
     say "installing Python 3.12"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3.12 python3.12-venv >/dev/null
-  elif has_uv; then
+    apt_install python3.12-venv
+  else
+    ! may_install || get_uv || apt_install python3-venv
+    get_uv || return 1
     say "downloading Python 3.12 with uv"
     uv python install --quiet 3.12
-  else
-    return 1
   fi
 }
 
 no_python() {
   say "cosmos-sim needs Python 3.12, and none was found. Any one of these provides it:"
-  say "  Ubuntu 24.04:  sudo apt-get install python3.12 python3.12-venv"
+  say "  Ubuntu 24.04:  sudo apt-get install python3.12-venv"
   say "  with uv:       uv python install 3.12"
   say "  with pyenv:    pyenv install 3.12"
   say "Then run this again, or name it: make setup PYTHON=/path/to/python3.12"
   exit 1
 }
 
-has_uv() { uv --version >/dev/null 2>&1; }
-
 make_venv() {
-  if is_python312 "$venv/bin/python"; then return 0; fi
-  local python
-  python=$(find_python) || {
-    [[ -z ${PYTHON:-} ]] || exit 1
-    install_python && python=$(find_python) || no_python
-  }
+  python=
+  if is_python312 "$venv/bin/python" && [[ -z ${PYTHON:-} ]]; then return 0; fi
+  find_python || { install_python && find_python; } || no_python
   say "making .venv with $python"
   rm -rf "$venv"
-  if has_uv; then
+  if get_uv; then
     uv venv --quiet --no-project --python "$python" "$venv"
   elif ! "$python" -m venv "$venv"; then
     rm -rf "$venv"
-    say "Python's own venv does not work here; install it (sudo apt-get install python3.12-venv) or uv (pip install uv)"
+    say "Python's own venv does not work here: install it (sudo apt-get install python3.12-venv) or uv (pip install uv)"
     exit 1
   fi
 }
 
 install_package() {
   local options=(-c constraints.txt -e ".[dev]")
-  if ! has_uv; then
-    "$venv/bin/python" -m pip install --quiet uv || true
-    export PATH="$venv/bin:$PATH"
-  fi
-  if has_uv; then
+  if get_uv; then
     say "installing the packages with uv (about 3.6 GB the first time)"
     uv pip install --quiet --python "$venv/bin/python" "${options[@]}" && return 0
     say "uv failed; trying pip"
   else
     say "installing the packages with pip (about 3.6 GB the first time)"
   fi
-  "$venv/bin/python" -m ensurepip >/dev/null
+  "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
   "$venv/bin/python" -m pip install --quiet "${options[@]}"
 }
 
