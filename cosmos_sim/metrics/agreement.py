@@ -152,7 +152,7 @@ def mmrv(*, truth: Rates, simulated: Rates) -> float:
     """Mean maximum rank violation (SIMPLER): how much true rate the world's ranking gets wrong, 0 at best, 1 at worst.
 
     ``mean_i max_j |R_i - R_j| [(S_i > S_j) != (R_i > R_j)]`` with ``R`` the truth and ``S`` the simulated rates. It is
-    asymmetric in its arguments, and by the strict comparisons a simulated tie counts against the truly better one alone.
+    asymmetric in its arguments, and by the strict comparisons a simulated tie counts against the better policy alone.
 
     Raises:
         ValueError: for unequal lengths or no policy.
