@@ -89,7 +89,7 @@ install_python() {
     ! may_install || get_uv || apt_install python3-venv
     get_uv || return 1
     say "downloading Python 3.12 with uv"
-    uv python install --quiet 3.12
+    uv python install 3.12
   fi
 }
 
