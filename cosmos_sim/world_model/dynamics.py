@@ -1,0 +1,189 @@
+"""One step of a small world, in latents: what the next frame, the next proprioception and success will be.
+
+The window of the transformer is the episode's first frame (an anchor against drift), the last few frames, and the
+frame to predict. Known frames replace the noise and are marked in the mask channel, as in Cosmos-Predict2.5; the
+temporal patch is as long as the window, so a step costs no more tokens than a single image has.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cosmos_sim.world_model.dit import DiT, DiTConfig
+from cosmos_sim.world_model.flow import interpolate
+from cosmos_sim.world_model.heads import Kinematics, Readout
+from cosmos_sim.world_model.sampler import euler
+
+SMALL_DIT = DiTConfig(
+    model_channels=256,
+    num_blocks=6,
+    num_heads=4,
+    adaln_lora_dim=64,
+    padding_mask=False,
+    context_dim=None,
+    context_in_dim=None,
+    rope_ratio=(1.0, 1.0, 1.0),
+)
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    """Sizes of :class:`Dynamics`."""
+
+    state_dim: int
+    action_dim: int
+    latent_size: tuple[int, int]
+    """Rows and columns of the latent frame, all cameras side by side."""
+    context: int = 4
+    """Past frames, proprioceptions and actions that the world remembers."""
+    latent_limit: float = 5.0
+    """Imagined latents are kept within this many standard deviations, so that long rollouts stay sane."""
+    dit: DiTConfig = field(default=SMALL_DIT)
+
+    def __post_init__(self) -> None:
+        if self.context < 2:
+            raise ValueError(f"context must be at least 2 frames, not {self.context}")
+        if any(s % p for s, p in zip(self.latent_size, self.dit.patch[1:], strict=True)):
+            raise ValueError(f"latent_size={self.latent_size} does not divide into patches of {self.dit.patch[1:]}")
+
+    @property
+    def window(self) -> int:
+        """Frames the transformer sees: anchor, context, and the one to predict."""
+        return self.context + 2
+
+
+@dataclass(frozen=True)
+class History:
+    """What ``b`` worlds remember. A value: :meth:`append` returns a new one. All entries are normalised."""
+
+    anchor: Float[Tensor, "b c h w"]
+    latents: Float[Tensor, "b k c h w"]
+    states: Float[Tensor, "b k n"]
+    actions: Float[Tensor, "b k-1 a"]
+
+    @classmethod
+    def begin(
+        cls, latent: Float[Tensor, "b c h w"], state: Float[Tensor, "b n"], *, context: int, action_dim: int
+    ) -> "History":
+        """An episode's start: the past is the first frame, standing still; past actions are the mean action."""
+        return cls(
+            anchor=latent,
+            latents=latent[:, None].expand(-1, context, -1, -1, -1),
+            states=state[:, None].expand(-1, context, -1),
+            actions=state.new_zeros(len(state), context - 1, action_dim),
+        )
+
+    def append(self, action: Tensor, latent: Tensor, state: Tensor) -> "History":
+        return History(
+            anchor=self.anchor,
+            latents=torch.cat([self.latents[:, 1:], latent[:, None]], dim=1),
+            states=torch.cat([self.states[:, 1:], state[:, None]], dim=1),
+            actions=torch.cat([self.actions[:, 1:], action[:, None]], dim=1),
+        )
+
+    def select(self, indices: Tensor) -> "History":
+        return History(*(x[indices] for x in (self.anchor, self.latents, self.states, self.actions)))
+
+
+class Dynamics(nn.Module):
+    """The trained part of a small world beside its tokenizer."""
+
+    def __init__(self, config: DynamicsConfig) -> None:
+        super().__init__()
+        self.config = config
+        k, n, a = config.context, config.state_dim, config.action_dim
+        self.dit = DiT(
+            replace(config.dit, patch=(config.window, *config.dit.patch[1:]), action_dim=(k + 1) * n + k * a)
+        )
+        self.kinematics = Kinematics(state_dim=n, action_dim=a, context=k)
+        self.readout = Readout(
+            latent_channels=config.dit.latent_channels, latent_size=config.latent_size, state_dim=n
+        )
+        for name, size in (("state", n), ("action", a)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_std", torch.ones(size))
+
+    def velocity(
+        self,
+        noisy: Float[Tensor, "b c h w"],
+        time: Float[Tensor, "b"],
+        history: History,
+        action: Float[Tensor, "b a"],
+        state: Float[Tensor, "b n"],
+        *,
+        context_noise: Float[Tensor, "b k c h w"] | None = None,
+        context_level: Float[Tensor, "b"] | None = None,
+    ) -> Float[Tensor, "b c h w"]:
+        """Velocity of the frame that follows ``history`` under ``action``.
+
+        Args:
+            noisy: that frame at ``time``.
+            state: its proprioception by :class:`Kinematics`.
+            context_noise: noise mixed into the context frames, as much as ``context_level`` says; the mask channel
+                tells the network how much (1 - level), so that it learns what to trust.
+        """
+        context = history.latents
+        known = noisy.new_ones(len(noisy))
+        if context_noise is not None:
+            assert context_level is not None
+            context = interpolate(context, context_noise, context_level.view(-1, 1, 1, 1, 1))
+            known = 1 - context_level
+        window = torch.cat([history.anchor[:, None], context, noisy[:, None]], dim=1).transpose(1, 2)
+        mask = window.new_zeros(len(noisy), 1, *window.shape[2:])
+        mask[:, :, 0] = 1
+        mask[:, :, 1:-1] = known.view(-1, 1, 1, 1, 1)
+        actions = torch.cat([history.actions, action[:, None]], dim=1)
+        conditioning = torch.cat([history.states.flatten(1), state, actions.flatten(1)], dim=-1)
+        out = self.dit(window, 1000 * time[:, None], mask, action=conditioning[:, None])
+        return out[:, :, -1]
+
+    def predict_state(self, history: History, action: Float[Tensor, "b a"]) -> Float[Tensor, "b n"]:
+        return self.kinematics(history.states, torch.cat([history.actions, action[:, None]], dim=1))
+
+    def read(
+        self, history: History, latent: Float[Tensor, "b c h w"], state: Float[Tensor, "b n"]
+    ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b n"]]:
+        """Success logit and proprioception at the imagined ``latent`` that follows ``history``."""
+        logit, correction = self.readout(torch.stack([history.latents[:, -1], latent], dim=1), state)
+        return logit, state + self.kinematics.scale * correction
+
+    def step(
+        self,
+        history: History,
+        action: Float[Tensor, "b a"],
+        *,
+        noise: Float[Tensor, "b k+1 c h w"],
+        times: list[float],
+        context_level: float,
+    ) -> tuple[History, Float[Tensor, "b"]]:
+        """Imagine one step by Euler's rule over ``times``; ``noise`` holds the context's, then the new frame's."""
+        state = self.predict_state(history, action)
+        level = noise.new_full((len(noise),), context_level)
+
+        def velocity(x: Tensor, time: float) -> Tensor:
+            t = noise.new_full((len(noise),), time)
+            return self.velocity(
+                x, t, history, action, state, context_noise=noise[:, :-1], context_level=level
+            )
+
+        latent = euler(velocity, noise[:, -1], times)
+        latent = latent.clamp(-self.config.latent_limit, self.config.latent_limit)
+        logit, state = self.read(history, latent, state)
+        return history.append(action, latent, state), logit
+
+    def normalise_state(self, state: Tensor) -> Tensor:
+        return (state - self.state_mean) / self.state_std
+
+    def restore_state(self, state: Tensor) -> Tensor:
+        return state * self.state_std + self.state_mean
+
+    def normalise_action(self, action: Tensor) -> Tensor:
+        return (action - self.action_mean) / self.action_std
+
+    def cast(self, dtype: torch.dtype) -> "Dynamics":
+        """Hold the transformer's weights in ``dtype``; the small heads and the statistics stay in fp32."""
+        self.dit.cast(dtype)
+        return self
+

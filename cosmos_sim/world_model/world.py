@@ -1,0 +1,272 @@
+"""A trained small world: frames and actions in, frames, proprioception and success out."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy import ndarray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json, written_whole
+from cosmos_sim.data.starts import Starts
+from cosmos_sim.training.device import has_fast_bf16, select_device
+from cosmos_sim.types import Frames, Prediction, WorldSpec
+from cosmos_sim.world_model.dynamics import Dynamics, DynamicsConfig, History
+from cosmos_sim.world_model.sampler import euler_times
+from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Everything ``config.json`` says about a world."""
+
+    spec: WorldSpec
+    tokenizer: TokenizerConfig
+    dynamics: DynamicsConfig
+    sampling_steps: int = 1
+    """Evaluations of the transformer per frame unless the user says otherwise."""
+    context_noise: float = 0.03
+    """Noise level given to the context frames at every step; training covers more (see the recipe)."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Data, command, seed and figures of the training run."""
+
+    def __post_init__(self) -> None:
+        heights = {h for h, _ in self.spec.cameras.values()}
+        if len(heights) != 1:
+            raise ValueError(f"cameras lie side by side in the latent and need one height, not {dict(self.spec.cameras)}")
+        f = self.tokenizer.downscale
+        size = (heights.pop() // f, sum(w // f for _, w in self.spec.cameras.values()))
+        if size != self.dynamics.latent_size:
+            raise ValueError(f"latent_size={self.dynamics.latent_size}, but the cameras make latents of {size}")
+        for name in ("action_dim", "state_dim"):
+            if getattr(self.dynamics, name) != getattr(self.spec, name):
+                raise ValueError(
+                    f"{name} is {getattr(self.dynamics, name)} in the dynamics, {getattr(self.spec, name)} in the spec"
+                )
+        if not 0 <= self.context_noise < 1:
+            raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}")
+
+
+@dataclass(frozen=True)
+class WorldState:
+    """The state of ``b`` worlds, a value: keep it to save, step it twice to branch."""
+
+    history: History
+    seeds: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+
+class World:
+    """A small world, ready to run; satisfies :class:`cosmos_sim.types.WorldModel`."""
+
+    def __init__(
+        self,
+        config: WorldConfig,
+        tokenizer: Tokenizer,
+        dynamics: Dynamics,
+        *,
+        starts: Starts | None = None,
+        card: str = "",
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        sampling_steps: int | None = None,
+    ) -> None:
+        self.config = config
+        self.starts = starts
+        self.card = card
+        self.device = select_device(str(device))
+        self.dtype = _dtype(dtype, self.device)
+        self.times = euler_times(config.sampling_steps if sampling_steps is None else sampling_steps)
+        self.tokenizer = tokenizer.to(self.device, self.dtype).eval().requires_grad_(False)
+        self.dynamics = dynamics.to(self.device).cast(self.dtype).eval().requires_grad_(False)
+
+    @property
+    def spec(self) -> WorldSpec:
+        return self.config.spec
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str] = "lift",
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        sampling_steps: int | None = None,
+    ) -> "World":
+        """Load a world by shipped name, folder or hub id.
+
+        Args:
+            device: a torch device; ``auto`` is CUDA where there is one.
+            dtype: ``float32``, ``bfloat16``, or ``auto``: bf16 where the device computes in it.
+            sampling_steps: evaluations of the transformer per frame; the world's own default when not given.
+
+        Raises:
+            ValueError: no such world, or a damaged or foreign one; the message names the file.
+        """
+        folder = find_folder(name, "world")
+        config = config_from_json(read_config(folder, "world"), where=str(folder / "config.json"))
+        tokenizer, dynamics = Tokenizer(config.tokenizer), Dynamics(config.dynamics)
+        load_weights(tokenizer, folder / "tokenizer.safetensors")
+        load_weights(dynamics, folder / "dynamics.safetensors")
+        starts = folder / "starts.safetensors"
+        card = folder / "README.md"
+        return cls(
+            config,
+            tokenizer,
+            dynamics,
+            starts=Starts.load(starts) if starts.is_file() else None,
+            card=card.read_text() if card.is_file() else "",
+            device=device,
+            dtype=dtype,
+            sampling_steps=sampling_steps,
+        )
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the world's folder, whole or not at all; matrices in bf16."""
+        with written_whole(folder) as beside:
+            (beside / "config.json").write_text(to_json({"kind": "world", "format": FORMAT, **vars(self.config)}))
+            save_file(_stored(self.tokenizer), beside / "tokenizer.safetensors")
+            save_file(_stored(self.dynamics), beside / "dynamics.safetensors")
+            if self.starts is not None:
+                self.starts.save(beside / "starts.safetensors")
+            (beside / "README.md").write_text(self.card)
+
+    @torch.inference_mode()
+    def reset(self, frames: Frames, state: Float32[ndarray, "b n"], seeds: Sequence[int]) -> WorldState:
+        """Begin ``b`` episodes from real observations (``frames[camera]``: uint8 ``b h w c``).
+
+        Raises:
+            ValueError: a camera, shape, type or value that this world does not have.
+        """
+        b = len(seeds)
+        if state.shape != (b, self.spec.state_dim) or not np.isfinite(state).all():
+            raise ValueError(f"state must be finite, of shape {(b, self.spec.state_dim)}; got {state.shape}: {state}")
+        latent = self.encode({camera: np.asarray(images)[:, None] for camera, images in frames.items()})
+        history = History.begin(
+            latent[:, 0],
+            self.dynamics.normalise_state(torch.as_tensor(state, dtype=torch.float32, device=self.device)),
+            context=self.config.dynamics.context,
+            action_dim=self.spec.action_dim,
+        )
+        return WorldState(history, tuple(int(s) for s in seeds), (0,) * b)
+
+    @torch.inference_mode()
+    def step(self, state: WorldState, actions: Float32[ndarray, "b t a"]) -> tuple[WorldState, Prediction]:
+        """Imagine ``t`` actions, one after the other. Noise is drawn from each world's own seed and step.
+
+        Raises:
+            ValueError: actions of the wrong shape, or not finite.
+        """
+        b, a = len(state), self.spec.action_dim
+        if actions.ndim != 3 or actions.shape[0] != b or actions.shape[2] != a or actions.shape[1] < 1:
+            raise ValueError(f"actions must have shape ({b}, t, {a}) with t >= 1; got {actions.shape}")
+        if not np.isfinite(actions).all():
+            raise ValueError(f"actions must be finite; got {actions[~np.isfinite(actions).all(axis=(1, 2))][0]}")
+        chunk = self.dynamics.normalise_action(torch.as_tensor(actions, dtype=torch.float32, device=self.device))
+        history, latents, states, logits = state.history, [], [], []
+        for k in range(chunk.shape[1]):
+            steps = [n + k for n in state.steps]
+            history, logit = self.dynamics.step(
+                history,
+                chunk[:, k],
+                noise=self._noise(state.seeds, steps),
+                times=self.times,
+                context_level=self.config.context_noise,
+            )
+            latents.append(history.latents[:, -1])
+            states.append(history.states[:, -1])
+            logits.append(logit)
+        prediction = Prediction(
+            frames=self.decode(torch.stack(latents, dim=1)),
+            proprioception=self.dynamics.restore_state(torch.stack(states, dim=1)).cpu().numpy(),
+            success=torch.stack(logits, dim=1).sigmoid().cpu().numpy() if self.spec.has_success else None,
+        )
+        return WorldState(history, state.seeds, tuple(n + chunk.shape[1] for n in state.steps)), prediction
+
+    def select(self, state: WorldState, indices: Sequence[int]) -> WorldState:
+        """The worlds ``indices`` of ``state``, in that order, repeats allowed."""
+        chosen = torch.as_tensor(indices, dtype=torch.long, device=self.device)
+        return WorldState(
+            state.history.select(chosen),
+            tuple(state.seeds[i] for i in indices),
+            tuple(state.steps[i] for i in indices),
+        )
+
+    @torch.inference_mode()
+    def reconstruct(self, frames: Frames) -> dict[str, ndarray]:
+        """Real frames (uint8 ``b t h w c``) through the tokenizer and back: the best this world could ever show."""
+        return self.decode(self.encode(frames))
+
+    @torch.inference_mode()
+    def encode(self, frames: Frames) -> Tensor:
+        """Latents ``b t c h w`` of frames ``b t h w c``, the cameras side by side."""
+        if set(frames) != set(self.spec.cameras):
+            raise ValueError(f"cameras {sorted(frames)} given, this world has {sorted(self.spec.cameras)}")
+        parts = []
+        for camera, size in self.spec.cameras.items():
+            images = np.asarray(frames[camera])
+            if images.dtype != np.uint8 or images.ndim != 5 or images.shape[2:] != (*size, 3):
+                raise ValueError(
+                    f"frames of {camera!r} must be uint8 of {size[0]}x{size[1]}x3; got {images.dtype} {images.shape}"
+                )
+            parts.append(self.tokenizer.encode(torch.from_numpy(images).to(self.device)))
+        return torch.cat(parts, dim=-1).transpose(1, 2)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> dict[str, ndarray]:
+        """Frames ``b t h w c`` of latents ``b t c h w``."""
+        widths = [w // self.config.tokenizer.downscale for _, w in self.spec.cameras.values()]
+        parts = latents.transpose(1, 2).split(widths, dim=-1)
+        decoded = (self.tokenizer.decode(part).cpu().numpy() for part in parts)
+        return dict(zip(self.spec.cameras, decoded, strict=True))
+
+    def _noise(self, seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
+        """Noise ``b k+1 c h w`` that depends on each world's seed and step alone, not on the batch or the device."""
+        config = self.config.dynamics
+        shape = (config.context + 1, config.dit.latent_channels, *config.latent_size)
+        noise = [
+            torch.randn(shape, generator=torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63))
+            for seed, step in zip(seeds, steps, strict=True)
+        ]
+        return torch.stack(noise).to(self.device)
+
+
+def config_from_json(values: Mapping[str, Any], *, where: str) -> WorldConfig:
+    """The config in a parsed ``config.json``.
+
+    Raises:
+        ValueError: an unknown format, an unknown or missing field.
+    """
+    if values.get("format") != FORMAT:
+        raise ValueError(f"{where} has format {values.get('format')!r}; this version reads {FORMAT}")
+    return from_dict(WorldConfig, {k: v for k, v in values.items() if k not in ("kind", "format")}, where=where)
+
+
+def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return torch.bfloat16 if has_fast_bf16(device) else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if dtype not in known:
+        raise ValueError(f"dtype must be auto, {' or '.join(known)}, not {dtype!r}")
+    return known[dtype]
+
+
+def _stored(module: torch.nn.Module) -> dict[str, Tensor]:
+    """Weights as they are stored: matrices in bf16, vectors (norms, biases, statistics) in fp32."""
+    return {
+        name: tensor.detach().cpu().to(torch.bfloat16 if tensor.ndim > 1 else torch.float32).contiguous()
+        for name, tensor in module.state_dict().items()
+    }
