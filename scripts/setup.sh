@@ -5,6 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
+export PIP_DISABLE_PIP_VERSION_CHECK=1
 venv=$root/.venv
 stamp=$venv/setup-stamp
 key=$({ echo "$root" && cat pyproject.toml constraints.txt scripts/setup.sh; } | sha256sum)

@@ -21,8 +21,8 @@ options, before the command:
   --debug     on an error show the whole traceback (or set COSMOS_SIM_DEBUG=1)"""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line ``argv`` (``sys.argv[1:]`` when ``None``).
+def main(argv: Sequence[str] | None = None, *, tree: Group | None = None) -> None:
+    """Run the command line ``argv`` (``sys.argv[1:]`` when ``None``) with the commands of ``tree`` (this package's).
 
     Raises:
         SystemExit: with code 2 for a mistake of the user (unknown command, bad option, ``ValueError`` or ``OSError``
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{PROGRAM} {__version__}")
         return
     try:
-        command, rest = find(load_tree(), tokens)
+        command, rest = find(tree or load_tree(), tokens)
         run(command, rest)
     except KeyboardInterrupt:
         print(f"\n{PROGRAM}: interrupted", file=sys.stderr)
