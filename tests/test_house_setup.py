@@ -4,7 +4,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,21 @@ def test_constraints_name_no_address() -> None:
 def test_every_dependency_is_pinned_within_its_range(requirement: Requirement) -> None:
     version = pinned()[canonicalize_name(requirement.name)]
     assert version in requirement.specifier
+
+
+def test_wheel_holds_the_whole_package(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "cosmos_sim", tmp_path / "cosmos_sim", ignore=shutil.ignore_patterns("__pycache__"))
+    extra = tmp_path / "cosmos_sim" / "weights" / "extra"
+    extra.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json", "README.md"):
+        (extra / name).write_text("x")
+    files = {p.relative_to(tmp_path).as_posix() for p in (tmp_path / "cosmos_sim").rglob("*") if p.is_file()}
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=tmp_path, check=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert files == {name for name in archive.namelist() if name.startswith("cosmos_sim/")}
 
 
 @pytest.fixture
