@@ -1,0 +1,217 @@
+"""Imagined episodes side by side: what ``CosmosWorld`` (one of them) and ``CosmosWorldVector`` (many) are made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypedDict, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+from numpy import ndarray
+
+from cosmos_sim.data.starts import Starts
+from cosmos_sim.envs.moment import Cohort, Moment
+from cosmos_sim.envs.spaces import action_space, agent_pos_space, check_actions, observation_space
+from cosmos_sim.envs.starts import StartSource, choose_start, start_source
+from cosmos_sim.envs.success import Judge, SuccessRule
+from cosmos_sim.types import Prediction, RewardModel, WorldModel
+
+
+class WorldArguments(TypedDict, total=False):
+    """The arguments that ``CosmosWorld`` and ``CosmosWorldVector`` share; :class:`CosmosWorld` says what they mean."""
+
+    device: str | None
+    dtype: str | None
+    sampling_steps: int | None
+    horizon: int | None
+    reward_model: RewardModel | None
+    starts: str | Path | Starts
+    success_threshold: float
+    success_frames: int
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A world model that can also put the states of several batches into one batch, in that order.
+
+    A world that cannot is as correct, but worlds that were reset at different times are then stepped in several calls.
+    """
+
+    def join(self, states: Sequence[Any]) -> Any: ...
+
+
+class Imagination:
+    """What happens in imagined episodes: starts, steps, success and the horizon, for any number of worlds at once.
+
+    It has no state of its own: every call takes the :class:`~cosmos_sim.envs.moment.Moment` to go on from and returns
+    the next one.
+    """
+
+    def __init__(self, world: WorldModel, source: StartSource, judge: Judge, rule: SuccessRule, horizon: int) -> None:
+        self.world = world
+        self.source = source
+        self.judge = judge
+        self.rule = rule
+        self.horizon = horizon
+        self.action_space = action_space(world.spec)
+        self.observation_space = observation_space(world.spec)
+        self._agent_pos = agent_pos_space(world.spec)
+
+    @classmethod
+    def of(
+        cls,
+        world: str | Path | WorldModel,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        sampling_steps: int | None = None,
+        horizon: int | None = None,
+        reward_model: RewardModel | None = None,
+        starts: str | Path | Starts = "world",
+        success_threshold: float = 0.5,
+        success_frames: int = 2,
+    ) -> "Imagination":
+        """From the arguments of the environments, which :class:`~cosmos_sim.envs.world.CosmosWorld` documents."""
+        rule = SuccessRule(success_threshold, success_frames)
+        if reward_model is not None and not callable(reward_model):
+            raise ValueError(f"reward_model must be called with (frames, proprioception, task), got {reward_model!r}")
+        if horizon is not None and (horizon != int(horizon) or horizon < 1):
+            raise ValueError(f"horizon must be a whole number of steps, at least 1, got {horizon}")
+        model = load_world(world, device=device, dtype=dtype, sampling_steps=sampling_steps)
+        if reward_model is None and not model.spec.has_success:
+            raise ValueError(f"world {world!r} has no success head: give reward_model=")
+        judge = Judge(model.spec.task, reward_model)
+        return cls(model, start_source(starts, model), judge, rule, int(horizon or model.spec.horizon))
+
+    def begin(
+        self, moment: Moment | None, worlds: Sequence[int], seeds: Sequence[int], options: Sequence[Mapping[str, Any]]
+    ) -> Moment:
+        """Begin new episodes in ``worlds``, seeded and started as told; the other worlds stay where they are.
+
+        Without a ``moment`` to go on from, ``worlds`` must be all there are.
+        """
+        chosen = zip(seeds, options, strict=True)
+        starts = Starts.concatenate([choose_start(self.source, seed, option) for seed, option in chosen])
+        targets, n = np.asarray(worlds, dtype=np.int64), len(worlds)
+        cohort = Cohort(self.world.reset(starts.frames, starts.state, list(seeds)), targets)
+        begun = Moment(
+            cohorts=(cohort,),
+            frames=starts.frames,
+            agent_pos=self._bounded(starts.state),
+            seed=np.asarray(seeds, dtype=np.int64),
+            start_seed=starts.seeds,
+            step=np.zeros(n, dtype=np.int64),
+            probability=np.full(n, np.nan),
+            streak=np.zeros(n, dtype=np.int64),
+            terminated=np.zeros(n, dtype=bool),
+            truncated=np.zeros(n, dtype=bool),
+        )
+        if moment is None:
+            return begun
+        others = [self._part(old, ~np.isin(old.worlds, targets)) for old in moment.cohorts]
+        return replace(moment.put(targets, begun), cohorts=self._joined([*others, cohort]))
+
+    def advance(self, moment: Moment, actions: Float32[ndarray, "m a"], worlds: Sequence[int]) -> Moment:
+        """Take one step in each of ``worlds``, none of which has ended.
+
+        The other worlds keep what was last seen of them and are given up: they can only begin again.
+        """
+        targets = np.asarray(worlds, dtype=np.int64)
+        row = {world: i for i, world in enumerate(targets.tolist())}
+        cohorts = []
+        for old in moment.cohorts:
+            cohort = self._part(old, np.isin(old.worlds, targets))
+            if not len(cohort.worlds):
+                continue
+            chunk = actions[[row[world] for world in cohort.worlds.tolist()]][:, None]
+            state, prediction = self.world.step(cohort.state, chunk)
+            cohorts.append(Cohort(state, cohort.worlds))
+            moment = moment.put(cohort.worlds, self._seen(moment, cohort.worlds, prediction))
+        return replace(moment, cohorts=self._joined(cohorts))
+
+    def branch(self, moment: Moment, plans: Float32[ndarray, "k t a"]) -> Prediction:
+        """What ``k`` plans of ``t`` actions would lead to from the first world of ``moment``, as one batch of ``k``.
+
+        ``success`` of the prediction is what the environment's judge says. Raises :class:`ValueError` for plans that
+        are not ``k t a``, not finite or out of bounds.
+        """
+        shape = np.shape(plans)
+        if len(shape) != 3 or 0 in shape:
+            raise ValueError(f"plans must have shape (k, t, {self.action_space.shape[0]}), got {shape}")
+        actions = check_actions(plans, self.action_space, (*shape[:2], *self.action_space.shape))
+        cohort = next(cohort for cohort in moment.cohorts if 0 in cohort.worlds)
+        first = int(np.flatnonzero(cohort.worlds == 0)[0])
+        _, prediction = self.world.step(self.world.select(cohort.state, [first] * len(actions)), actions)
+        return replace(prediction, success=self.judge(prediction).astype(np.float32))
+
+    def observation(self, moment: Moment) -> dict[str, Any]:
+        """What is seen in all worlds, as arrays that are the caller's own: ``n h w c`` and ``n k``."""
+        return {
+            "pixels": {camera: images.copy() for camera, images in moment.frames.items()},
+            "agent_pos": moment.agent_pos.copy(),
+        }
+
+    def info(self, moment: Moment, world: int) -> dict[str, Any]:
+        """The ``info`` of one world: see :class:`~cosmos_sim.envs.world.CosmosWorld`."""
+        info = {
+            "is_success": bool(moment.terminated[world]),
+            "seed": int(moment.seed[world]),
+            "start_seed": int(moment.start_seed[world]),
+            "task": self.world.spec.task,
+        }
+        if moment.step[world]:
+            info["success_probability"] = float(moment.probability[world])
+        return info
+
+    def _seen(self, moment: Moment, worlds: Int64[ndarray, "m"], prediction: Prediction) -> Moment:
+        """The episodes of ``worlds`` after one more frame, which is the first of ``prediction``."""
+        probability = self.judge(prediction)[:, 0]
+        streak = self.rule.streak(moment.streak[worlds], probability)
+        step = moment.step[worlds] + 1
+        solved = self.rule.holds(streak)
+        return Moment(
+            cohorts=(),
+            frames={camera: prediction.frames[camera][:, 0] for camera in moment.frames},
+            agent_pos=self._bounded(prediction.proprioception[:, 0]),
+            seed=moment.seed[worlds],
+            start_seed=moment.start_seed[worlds],
+            step=step,
+            probability=probability,
+            streak=streak,
+            terminated=solved,
+            truncated=~solved & (step >= self.horizon),
+        )
+
+    def _part(self, cohort: Cohort, mask: Bool[ndarray, "m"]) -> Cohort:
+        if mask.all():
+            return cohort
+        rows = np.flatnonzero(mask)
+        return Cohort(self.world.select(cohort.state, rows.tolist()) if len(rows) else None, cohort.worlds[rows])
+
+    def _joined(self, cohorts: Sequence[Cohort]) -> tuple[Cohort, ...]:
+        present = tuple(cohort for cohort in cohorts if len(cohort.worlds))
+        if len(present) < 2 or not isinstance(self.world, Joining):
+            return present
+        worlds = np.concatenate([cohort.worlds for cohort in present])
+        return (Cohort(self.world.join([cohort.state for cohort in present]), worlds),)
+
+    def _bounded(self, state: Float32[ndarray, "n k"]) -> Float32[ndarray, "n k"]:
+        return np.clip(np.asarray(state, dtype=np.float32), self._agent_pos.low, self._agent_pos.high)
+
+
+def load_world(world: str | Path | WorldModel, **loading: Any) -> WorldModel:
+    """``world`` itself if it is a world model, else the one of that name, folder or hub id, loaded as ``loading`` says.
+
+    Raises :class:`ValueError` for loading arguments (other than ``None``) beside a world that is loaded already.
+    """
+    given = {name: value for name, value in loading.items() if value is not None}
+    if isinstance(world, str | Path):
+        from cosmos_sim.world_model.world import World
+
+        return World.from_pretrained(world, **given)
+    if not isinstance(world, WorldModel):
+        raise ValueError(f"world must be a name, a folder, a hub id or a WorldModel, got {world!r}")
+    if given:
+        listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise ValueError(f"{listed} would be ignored: the world given is loaded already")
+    return world

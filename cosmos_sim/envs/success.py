@@ -1,0 +1,58 @@
+"""When an imagined task counts as solved: a probability for each frame, and a rule that must hold for a few frames."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy import ndarray
+
+from cosmos_sim.types import Prediction, RewardModel
+
+
+@dataclass(frozen=True)
+class SuccessRule:
+    """Solved once the probability has been above ``threshold`` for ``frames`` consecutive frames.
+
+    One frame above the threshold may be a flicker of the imagination; ``frames=1`` takes it at its word.
+    """
+
+    threshold: float = 0.5
+    frames: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise ValueError(f"success_threshold must lie in [0, 1), got {self.threshold}")
+        if self.frames != int(self.frames) or self.frames < 1:
+            raise ValueError(f"success_frames must be a whole number of frames, at least 1, got {self.frames}")
+
+    def streak(self, before: Int64[ndarray, "n"], probability: Float64[ndarray, "n"]) -> Int64[ndarray, "n"]:
+        """How many frames in a row, up to this one, were above the threshold."""
+        return np.where(probability > self.threshold, before + 1, 0)
+
+    def holds(self, streak: Int64[ndarray, "n"]) -> ndarray:
+        """Which worlds are solved after a streak of that many frames: ``bool``, ``n``."""
+        return streak >= self.frames
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The probability of success of imagined frames: from the world's own head, or from ``reward_model`` if given."""
+
+    task: str
+    reward_model: RewardModel | None = None
+
+    def __call__(self, prediction: Prediction) -> Float64[ndarray, "b t"]:
+        """Raises :class:`ValueError` if a reward model returns something other than probabilities, ``b t``."""
+        if self.reward_model is None:
+            assert prediction.success is not None, "a world without a success head is refused where it is loaded"
+            return np.asarray(prediction.success, dtype=np.float64)
+        expected = prediction.proprioception.shape[:2]
+        judged = np.asarray(
+            self.reward_model(prediction.frames, prediction.proprioception, self.task), dtype=np.float64
+        )
+        if judged.shape != expected:
+            raise ValueError(f"the reward model must return one value a frame, {expected}, got shape {judged.shape}")
+        outside = judged[~((judged >= 0) & (judged <= 1))]
+        if outside.size:
+            raise ValueError(f"the reward model must return probabilities in [0, 1], got {outside[0]}")
+        return judged

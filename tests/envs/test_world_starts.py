@@ -1,0 +1,130 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from blob_world import BlobWorld
+
+from cosmos_sim.data.starts import Starts
+from cosmos_sim.envs.starts import twin_task
+from cosmos_sim.envs.world import CosmosWorld
+
+
+def begin(env, seed=None, **options):
+    observation, info = env.reset(seed=seed, options=options)
+    return observation["agent_pos"].tolist(), info
+
+
+def test_the_seed_chooses_the_start_and_the_noise(blob):
+    env = CosmosWorld(blob)
+    for seed in (0, 3, 7):
+        position, info = begin(env, seed)
+        assert position == blob.starts.state[seed % 5].tolist()
+        assert info == {
+            "is_success": False,
+            "seed": seed,
+            "start_seed": 100 + 10 * (seed % 5),
+            "task": "push the blob",
+        }
+
+
+def test_unseeded_resets_follow_from_the_last_seed(blob):
+    env, same = CosmosWorld(blob), CosmosWorld(BlobWorld())
+    begin(env, 5)
+    begin(same, 5)
+    drawn = [begin(env)[1]["seed"] for _ in range(4)]
+    assert drawn == [begin(same)[1]["seed"] for _ in range(4)]
+    assert len(set(drawn)) == 4
+
+
+def test_a_start_can_be_asked_for_by_number_or_by_the_seed_that_made_it(blob):
+    env = CosmosWorld(blob)
+    by_number = begin(env, 0, start=4)
+    assert by_number == begin(env, 0, twin_seed=140)
+    assert by_number[0] == blob.starts.state[4].tolist()
+    assert by_number[1]["seed"] == 0
+    assert by_number[1]["start_seed"] == 140
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start": 5}, r"0\.\.4, got \[5\]"),
+        ({"start": -1}, "-1"),
+        ({"start": 1.5}, "1.5"),
+        ({"twin_seed": 7}, "seed 7; these 5 are there: 100, 110"),
+        ({"twin_seed": True}, "True"),
+        ({"start": 1, "twin_seed": 100}, "exclude"),
+        ({"strat": 1}, "'strat'; did you mean 'start'"),
+        ({"colour": 1}, "'colour'; there are start, twin_seed"),
+    ],
+)
+def test_bad_reset_options_are_refused(blob, options, message):
+    with pytest.raises(ValueError, match=message):
+        CosmosWorld(blob).reset(seed=0, options=options)
+
+
+def test_starts_of_the_users_own(blob, tmp_path):
+    few = blob.starts.select([2, 1])
+    few.save(tmp_path / "starts.safetensors")
+    env = CosmosWorld(BlobWorld(starts=None), starts=Starts.load(tmp_path / "starts.safetensors"))
+    assert begin(env, 0)[1]["start_seed"] == 120
+    assert begin(env, 1)[1]["start_seed"] == 110
+
+
+def test_a_world_without_start_frames_says_what_to_do():
+    with pytest.raises(ValueError, match="ships no start frames"):
+        CosmosWorld(BlobWorld(starts=None))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: {"frames": {"top": s.frames["top"]}}, "sees 'side', but the starts have only top"),
+        (lambda s: {"frames": {**s.frames, "side": s.frames["side"][:, :12].copy()}}, "'side' .* 16x20, .* 12x20"),
+        (lambda s: {"state": s.state[:, :2].copy()}, "3 values, but the starts' has 2"),
+    ],
+)
+def test_starts_that_do_not_fit_the_world_are_refused(blob, change, message):
+    with pytest.raises(ValueError, match=message):
+        CosmosWorld(blob, starts=replace(blob.starts, **change(blob.starts)))
+
+
+def test_the_twins_tasks_are_known_by_name_and_in_words():
+    assert twin_task("Stack") == twin_task("stack the red cube on the green cube") == "Stack"
+    assert twin_task("fold the towel") == "fold the towel"
+
+
+def test_a_task_that_the_twin_does_not_have_is_named(blob):
+    with pytest.raises(ValueError, match="push the blob"):
+        CosmosWorld(blob, starts="twin")
+
+
+def test_a_twin_that_sees_something_else_is_refused():
+    with pytest.raises(ValueError, match="'top'"):
+        CosmosWorld(BlobWorld(task="lift the cube"), starts="twin")
+
+
+def test_starts_out_of_the_twin_are_its_resets():
+    from cosmos_sim.envs.starts import starts_from_twin
+    from cosmos_sim.envs.twin.env import CosmosTwin
+
+    cameras = {"wrist": (128, 128), "agentview": (128, 128)}
+    bounds = {"state_low": (-10.0,) * 7, "state_high": (10.0,) * 7}
+    world = CosmosWorld(BlobWorld(starts=None, task="lift the cube", cameras=cameras, **bounds), starts="twin")
+    twin = CosmosTwin("Lift")
+    listed = starts_from_twin("Lift", [4, 9])
+    assert listed.task == "lift the cube"
+    for i, seed in enumerate((4, 9)):
+        expected, _ = twin.reset(seed=seed)
+        for observation, info in (world.reset(seed=seed), world.reset(seed=1, options={"twin_seed": seed})):
+            assert info["start_seed"] == seed
+            assert list(observation["pixels"]) == ["wrist", "agentview"]
+            for camera in cameras:
+                assert np.array_equal(observation["pixels"][camera], expected["pixels"][camera])
+            assert np.array_equal(observation["agent_pos"], expected["agent_pos"])
+        assert np.array_equal(listed.state[i], expected["agent_pos"])
+        assert np.array_equal(listed.frames["wrist"][i], expected["pixels"]["wrist"])
+    with pytest.raises(ValueError, match="no start 3; choose one by 'twin_seed'"):
+        world.reset(options={"start": 3})
+    world.close()
+    twin.close()
