@@ -85,6 +85,7 @@ class _Run:
             self.checkpoints.load(self.start, self.model, self.ema, self.optimizer)
             tqdm.write(f"resuming {out} after step {self.start}")
         self.pending: list[tuple[int, dict[str, Tensor]]] = []
+        self.clock = (time.perf_counter(), self.start)
 
     def train(self) -> dict[str, float]:
         config = self.config
@@ -98,35 +99,29 @@ class _Run:
             )
             if self.start % config.eval_every == 0 and 0 < self.start < config.steps:
                 self.evaluate(self.start, log)
-            clock, since = time.perf_counter(), self.start
+            self.clock = time.perf_counter(), self.start  # without the start-up and evaluation above
             for step, drawn in zip(range(self.start, config.steps), source, strict=True):
                 self.step(step, drawn)
-                done = step + 1
                 bar.update()
-                logs = done % config.log_every == 0 or done == config.steps
-                saves = done % config.save_every == 0 or done == config.steps or interrupt.signal is not None
+                done, last, stop = step + 1, step + 1 == config.steps, interrupt.signal
+                logs = last or done % config.log_every == 0
+                saves = last or done % config.save_every == 0 or stop is not None
                 if logs or saves or self.device.type == "cpu":
                     self.collect()
                 if logs:
-                    means = self.window.means()
-                    self.window = Window()
-                    log.write(done, "train", {**means, "lr": learning_rate(step, config)})
-                    now = time.perf_counter()
-                    speed = self.speed((done - since) / (now - clock))
-                    clock, since = now, done
-                    log.curves(done, {f"speed/{name}": value for name, value in speed.items()})
-                    bar.set_postfix(loss=f"{means['loss']:.4g}", **{k: f"{v:.3g}" for k, v in speed.items()})
+                    self.report(done, log, bar)
                 if saves:
                     log.sync()
                     self.save(done)
-                if done % config.eval_every == 0 and done < config.steps and interrupt.signal is None:
+                if stop is not None:
+                    raise self.stopped(done, stop)
+                if done % config.eval_every == 0 and not last:
                     self.evaluate(done, log)
-                    clock, since = time.perf_counter(), done
-                if interrupt.signal is not None:
-                    tqdm.write(f"stopped after step {done} and saved: the same call goes on from here")
-                    raise Interrupted(interrupt.signal)
+                    self.clock = time.perf_counter(), done
             figures = self.evaluate(config.steps, log)
             log.sync()
+            if interrupt.signal is not None:
+                raise self.stopped(config.steps, interrupt.signal)
         self.finish(figures)
         return figures
 
@@ -165,6 +160,22 @@ class _Run:
             self.window.add(values)
         self.pending.clear()
 
+    def report(self, done: int, log: Log, bar: tqdm) -> None:
+        """Log the means since the last report, and how fast the steps went by."""
+        means = self.window.means()
+        self.window = Window()
+        log.write(done, "train", {**means, "lr": learning_rate(done - 1, self.config)})
+        (before, since), self.clock = self.clock, (time.perf_counter(), done)
+        speed = {"steps/s": (done - since) / (self.clock[0] - before)}
+        if hasattr(self.recipe, "batch_size"):
+            speed["samples/s"] = speed["steps/s"] * self.config.accumulate * self.recipe.batch_size
+        log.curves(done, {f"speed/{name}": value for name, value in speed.items()})
+        bar.set_postfix(loss=f"{means['loss']:.4g}", **{name: f"{value:.3g}" for name, value in speed.items()})
+
+    def stopped(self, done: int, signum: int) -> Interrupted:
+        tqdm.write(f"stopped after step {done} and saved: the same call goes on from there")
+        return Interrupted(signum)
+
     def save(self, step: int) -> None:
         meta = {**self.provenance, "window": self.window.state()}
         self.checkpoints.save(step, self.model, self.ema, self.optimizer, meta)
@@ -191,11 +202,6 @@ class _Run:
             self.recipe.export(folder)
         with new_file(self.out / "metrics.json") as partial:
             partial.write_text(json.dumps(figures, indent=2) + "\n")
-
-    def speed(self, steps_per_second: float) -> dict[str, float]:
-        size = getattr(self.recipe, "batch_size", None)
-        speed = {"steps/s": steps_per_second}
-        return speed if size is None else {**speed, "samples/s": steps_per_second * self.config.accumulate * size}
 
 
 def _finished(out: Path, run: dict[str, Any]) -> dict[str, float] | None:
