@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import os
 import weakref
 
 import mujoco
@@ -37,7 +38,14 @@ class Cameras:
         self._options.geomgroup[:] = 0
         self._options.geomgroup[_SHOWN] = 1
         self._options.sitegroup[:] = 0
-        self._renderer = mujoco.Renderer(model, size, size)
+        try:
+            self._renderer = mujoco.Renderer(model, size, size)
+        except (mujoco.FatalError, ImportError, RuntimeError) as error:
+            backend = os.environ.get("MUJOCO_GL")
+            raise RuntimeError(
+                f"OpenGL is not available (MUJOCO_GL={backend!r}). Without a screen set MUJOCO_GL to egl or osmesa "
+                "before mujoco is imported, and install libegl1 and libgl1-mesa-dri, or libosmesa6."
+            ) from error
         _OPEN.add(self)
         _close_at_exit()
 
@@ -58,7 +66,12 @@ class Cameras:
 @functools.cache
 def _close_at_exit() -> None:
     """Free what is still open before OpenGL's own exit handler, which was registered earlier, ends the display."""
-    atexit.register(lambda: [cameras.close() for cameras in list(_OPEN)])
+
+    def close_all() -> None:
+        for cameras in list(_OPEN):
+            cameras.close()
+
+    atexit.register(close_all)
 
 
 def place_camera(model: mujoco.MjModel, camera: str, viewpoint: Viewpoint) -> None:

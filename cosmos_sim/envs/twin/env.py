@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 from cosmos_sim.envs.twin.cameras import Cameras, place_camera
+from cosmos_sim.envs.twin.meshes import coarsen_meshes
 from cosmos_sim.envs.twin.pose import rotation_vector
 from cosmos_sim.envs.twin.simulation import FPS, Simulation, SimulationState
 from cosmos_sim.envs.twin.tasks import find_task
@@ -18,9 +19,11 @@ from cosmos_sim.envs.twin.tasks import find_task
 IMAGE_SIZE = 128
 CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
 """Our camera names to robosuite's."""
+MESH_CELL = 0.004
+"""Detail, in metres, that the arm is drawn with: about a pixel. Drawing all of it takes twice as long."""
 
-_STATE_LOW = (-1.8, -1.4, -0.2, 0.0, -2 * np.pi, -2 * np.pi, -0.01)
-_STATE_HIGH = (0.8, 1.4, 2.5, 2 * np.pi, 2 * np.pi, 2 * np.pi, 0.1)
+_STATE_LOW = np.array([-1.8, -1.4, -0.2, 0.0, -2 * np.pi, -2 * np.pi, -0.01], np.float32)
+_STATE_HIGH = np.array([0.8, 1.4, 2.5, 2 * np.pi, 2 * np.pi, 2 * np.pi, 0.1], np.float32)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,10 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": FPS}
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["rgb_array"],
+        "render_fps": FPS,
+    }
 
     def __init__(
         self,
@@ -103,11 +109,12 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
         self.observation_space = spaces.Dict(
             {
                 "pixels": spaces.Dict(dict.fromkeys(CAMERAS, image)),
-                "agent_pos": spaces.Box(np.float32(_STATE_LOW), np.float32(_STATE_HIGH), dtype=np.float32),
+                "agent_pos": spaces.Box(_STATE_LOW, _STATE_HIGH, dtype=np.float32),
             }
         )
         self.action_space = spaces.Box(-1.0, 1.0, (7,), np.float32)
         self._simulation = Simulation(spec)
+        coarsen_meshes(self._simulation.model, cell=MESH_CELL, min_faces=1000)
         place_camera(self._simulation.model, CAMERAS["agentview"], spec.agentview)
         self._cameras = Cameras(self._simulation.model, size=IMAGE_SIZE)
         self._elapsed = 0

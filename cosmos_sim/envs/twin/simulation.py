@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +144,7 @@ class Simulation:
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """NumPy's global generator seeded by ``seed`` inside, and as it was afterwards."""
-    before: Mapping[str, Any] = np.random.get_state(legacy=False)
+    before: Any = np.random.get_state(legacy=False)
     np.random.seed(seed)
     try:
         yield
