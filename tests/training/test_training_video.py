@@ -1,0 +1,48 @@
+"""Sample videos, read back."""
+
+import io
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from cosmos_sim.training.video import encode_gif, write_mp4
+
+
+def fading(count: int, height: int, width: int) -> np.ndarray:
+    """Frames that go from red on the left half to blue on the right, ever brighter."""
+    frames = np.zeros((count, height, width, 3), np.uint8)
+    for k in range(count):
+        frames[k, :, : width // 2, 0] = frames[k, :, width // 2 :, 2] = 80 + 30 * k
+    return frames
+
+
+def test_an_mp4_shows_what_was_written_even_at_odd_sizes(tmp_path):
+    frames = fading(5, 33, 47)
+    write_mp4(tmp_path / "new" / "a.mp4", frames, 12.5)
+    with av.open(tmp_path / "new" / "a.mp4") as container:
+        stream = container.streams.video[0]
+        assert float(stream.average_rate) == 12.5
+        assert stream.codec_context.name == "h264"
+        read = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    assert read.shape == (5, 34, 48, 3)
+    quiet = np.abs(read[:, :33, :47].astype(int) - frames)[:, :, [*range(20), *range(27, 47)]]
+    assert quiet.mean() < 4
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.mp4"]
+
+
+def test_a_gif_has_every_frame():
+    frames = fading(4, 20, 31)
+    image = Image.open(io.BytesIO(encode_gif(frames, 10.0)))
+    assert (image.n_frames, image.size, image.info["duration"]) == (4, (31, 20), 100)
+    image.seek(3)
+    assert np.abs(np.asarray(image.convert("RGB")).astype(int) - frames[3]).mean() < 4
+
+
+@pytest.mark.parametrize(
+    "frames", [np.zeros((2, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8, 8, 3), np.uint8)]
+)
+def test_what_is_no_video_is_refused(tmp_path, frames):
+    with pytest.raises(ValueError, match="uint8 frames t h w 3, but is"):
+        write_mp4(tmp_path / "a.mp4", frames, 10.0)
