@@ -110,6 +110,8 @@ def _write(
         if dataset is None:
             raise ValueError(f"no episodes to write to {str(folder.parent / name)!r}")
         dataset.finalize()
+        for video in folder.glob("videos/*/*/*.mp4"):
+            shutil.copymode(folder / "meta" / "info.json", video)  # LeRobot leaves them readable by the owner alone
     except RuntimeError as error:
         raise OSError(f"cannot write the dataset {name!r}: {error}") from error
     finally:

@@ -1,0 +1,71 @@
+"""The card of a collected dataset: what it holds and how it was made."""
+
+from collections.abc import Mapping, Sequence
+
+from cosmos_sim.collection.plan import SEEDS_PER_COLLECTION, CollectionConfig
+
+_TEXT = """\
+---
+license: apache-2.0
+task_categories: [robotics]
+tags: [LeRobot, robosuite, cosmos-sim]
+configs:
+- config_name: default
+  data_files: data/*/*.parquet
+---
+
+# {task}: {episodes} scripted episodes in the simulator twin
+
+A Franka Panda in robosuite's {task}, {length} steps at 10 Hz each, recorded on after the task is solved. The actors are
+scripted at several skills, so that the data hold failures as well as successes.
+
+| skill | share asked | episodes | solved |
+|---|---|---|---|
+{rows}
+
+Solved in all: {solved} of {episodes}.
+
+## Features
+
+Row `k` holds the observation before action `k`; `next.*` is measured after it.
+
+| feature | content |
+|---|---|
+| `observation.images.agentview`, `observation.images.wrist` | RGB video, 128x128 |
+| `observation.state` | point between the finger tips in metres (world frame), rotation vector in radians, \
+distance between the fingers in metres |
+| `action` | change of position and of rotation and the gripper's drive, each in [-1, 1] |
+| `next.reward` | 1 where the task is solved at that moment, else 0 |
+| `next.success` | whether the task is solved at that moment |
+
+`meta/collection.json` holds the seed, skill and success of each episode, `meta/simulator_state.npz` the simulator's
+true state at each row.
+
+## How it was made
+
+```
+cosmos-sim collect --task {task} --episodes {episodes} --length {length} --seed {seed} --skills {skills} --out DIR
+```
+
+Episode `i` starts from the twin's seed `{first_seed} + i`. Twin seeds below {reserved} belong to evaluation and are
+never collected.
+"""
+
+
+def card(config: CollectionConfig, episodes: Sequence[Mapping[str, object]]) -> str:
+    """The README of a collection whose ``episodes`` are as ``meta/collection.json`` lists them."""
+    rows = []
+    for skill, share in config.shares.items():
+        mine = [bool(episode["success"]) for episode in episodes if episode["skill"] == skill]
+        rows.append(f"| {skill} | {share:.0%} | {len(mine)} | {sum(mine)} |")
+    return _TEXT.format(
+        task=config.task,
+        episodes=config.episodes,
+        length=config.length,
+        seed=config.seed,
+        skills=",".join(f"{skill}={share:g}" for skill, share in config.shares.items()),
+        rows="\n".join(rows),
+        solved=sum(bool(episode["success"]) for episode in episodes),
+        first_seed=(config.seed + 1) * SEEDS_PER_COLLECTION,
+        reserved=SEEDS_PER_COLLECTION,
+    )

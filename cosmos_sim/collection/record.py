@@ -1,0 +1,61 @@
+"""One episode of a policy in the simulator twin, recorded to a fixed length."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cosmos_sim.collection.plan import EpisodePlan
+from cosmos_sim.envs.twin.env import CosmosTwin
+from cosmos_sim.types import Episode, Policy
+
+
+def record(twin: CosmosTwin, policy: Policy, plan: EpisodePlan, *, length: int) -> Episode:
+    """Let ``policy`` act in ``twin`` for ``length`` steps, on after success.
+
+    ``twin`` must not end before (``terminate_on_success=False``, ``horizon >= length``). The twin's true state before
+    each action is kept in ``info["truth"]``: name to an array of ``length`` rows.
+
+    Raises:
+        ValueError: if the twin ends before ``length`` steps.
+    """
+    observation, info = twin.reset(seed=plan.seed)
+    policy.reset([plan.seed])
+    frames: dict[str, list[np.ndarray]] = {camera: [] for camera in observation["pixels"]}
+    truth: dict[str, list[np.ndarray]] = {name: [] for name in info["state"]}
+    states, actions, rewards, successes = [], [], [], []
+    chunk: list[np.ndarray] = []
+    ended = False
+    for step in range(length):
+        if ended:
+            raise ValueError(f"the twin ended after {step} of the {length} steps to record")
+        if not chunk:
+            chunk = list(policy.act(_batched(observation), _batched(info))[0])
+        action = np.asarray(chunk.pop(0), dtype=np.float32)
+        for camera, image in observation["pixels"].items():
+            frames[camera].append(image)
+        for name, value in info["state"].items():
+            truth[name].append(value)
+        states.append(observation["agent_pos"])
+        actions.append(action)
+        observation, reward, terminated, truncated, info = twin.step(action)
+        rewards.append(reward)
+        successes.append(info["is_success"])
+        ended = terminated or truncated
+    return Episode(
+        frames={camera: np.stack(images) for camera, images in frames.items()},
+        state=np.stack(states).astype(np.float32),
+        action=np.stack(actions),
+        task=twin.task_description,
+        success=np.asarray(successes, dtype=bool),
+        reward=np.asarray(rewards, dtype=np.float32),
+        fps=float(twin.metadata["render_fps"]),
+        info={"truth": {name: np.stack(values).astype(np.float32) for name, values in truth.items()}},
+    )
+
+
+def _batched(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every array with a leading axis of 1, as policies want it."""
+    return {
+        key: _batched(value) if isinstance(value, Mapping) else np.asarray(value)[None] for key, value in values.items()
+    }

@@ -1,0 +1,109 @@
+"""Episodes that are recorded but not yet a dataset: one file each, whole or not there."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from cosmos_sim.collection.plan import CollectionConfig
+from cosmos_sim.types import Episode
+
+
+class Staging:
+    """The folder ``<out>.collecting`` beside a dataset that is being collected."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out.with_name(f"{out.name}.collecting")
+        self._config = self.folder / "config.json"
+        self._episodes = self.folder / "episodes"
+
+    @contextmanager
+    def opened(self, config: CollectionConfig) -> Iterator[None]:
+        """Hold the folder for this process alone, after making it or checking that it was begun with ``config``.
+
+        Raises:
+            ValueError: if it was begun with another config, naming the difference, or another process collects into it.
+        """
+        self._episodes.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"another process is collecting into {str(self.folder)!r}") from None
+            self._check(config)
+            for stale in self._episodes.glob(".*"):
+                stale.unlink(missing_ok=True)
+            yield
+
+    def _check(self, config: CollectionConfig) -> None:
+        if self._config.is_file():
+            differences = config.differences(json.loads(self._config.read_text()))
+            if differences:
+                raise ValueError(
+                    f"{str(self.folder)!r} was begun with other options: {'; '.join(differences)}. "
+                    "Repeat those to continue, or delete the folder to begin anew"
+                )
+            return
+        beside = self.folder / f".config.{os.getpid()}"
+        beside.write_text(json.dumps({**asdict(config), "shares": dict(config.shares)}, indent=2))
+        beside.replace(self._config)
+
+    def recorded(self) -> set[int]:
+        """The indices of the episodes that are here."""
+        return {int(file.stem) for file in self._episodes.glob("[0-9]*.npz")}
+
+    def save(self, index: int, episode: Episode) -> None:
+        """Keep ``episode``: written beside, forced to the disk and renamed."""
+        arrays: dict[str, np.ndarray] = {f"frames.{camera}": frames for camera, frames in episode.frames.items()}
+        arrays |= {f"truth.{name}": values for name, values in episode.info["truth"].items()}
+        assert episode.success is not None
+        assert episode.reward is not None
+        arrays |= {
+            "state": episode.state,
+            "action": episode.action,
+            "success": episode.success,
+            "reward": episode.reward,
+            "task": np.asarray(episode.task),
+            "fps": np.asarray(episode.fps),
+        }
+        beside = self._episodes / f".{index:06d}.{os.getpid()}"
+        try:
+            with beside.open("wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._file(index))
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def load(self, index: int) -> Episode:
+        """The episode ``index``, as :meth:`save` was given it."""
+        with np.load(self._file(index), allow_pickle=False) as arrays:
+            return Episode(
+                frames={key.removeprefix("frames."): arrays[key] for key in arrays if key.startswith("frames.")},
+                state=arrays["state"],
+                action=arrays["action"],
+                task=str(arrays["task"]),
+                success=arrays["success"],
+                reward=arrays["reward"],
+                fps=float(arrays["fps"]),
+                info={"truth": {k.removeprefix("truth."): arrays[k] for k in arrays if k.startswith("truth.")}},
+            )
+
+    def succeeded(self, index: int) -> bool:
+        """Whether the task was ever solved in episode ``index``."""
+        with np.load(self._file(index), allow_pickle=False) as arrays:
+            return bool(arrays["success"].any())
+
+    def remove(self) -> None:
+        """Delete the folder, if it is there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, index: int) -> Path:
+        return self._episodes / f"{index:06d}.npz"
