@@ -27,10 +27,11 @@ apt_install() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# Rendering for the simulator and video decoding for LeRobot.
+# Video decoding for LeRobot, rendering for the simulator, and a compiler for evdev, which robosuite needs and which has
+# no wheels.
 system_packages() {
-  local wanted=(ffmpeg libegl1 libgl1 libgl1-mesa-dri libosmesa6) missing=() package
-  command -v dpkg-query >/dev/null || { say "not a Debian or Ubuntu: see that ffmpeg and EGL or OSMesa are installed"; return 0; }
+  local wanted=(ffmpeg libegl1 libgl1 libgl1-mesa-dri libosmesa6 gcc libc6-dev) missing=() package
+  command -v dpkg-query >/dev/null || { say "not a Debian or Ubuntu: see that ffmpeg, gcc and EGL or OSMesa are installed"; return 0; }
   for package in "${wanted[@]}"; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
   done
@@ -85,7 +86,7 @@ get_uv() {
 install_python() {
   if may_install && apt-cache show python3.12-venv >/dev/null 2>&1; then
     say "installing Python 3.12"
-    apt_install python3.12-venv
+    apt_install python3.12-venv python3.12-dev
   else
     ! may_install || get_uv || apt_install python3-venv
     get_uv || return 1
@@ -96,17 +97,28 @@ install_python() {
 
 no_python() {
   say "cosmos-sim needs Python 3.12, and none was found. Any one of these provides it:"
-  say "  Ubuntu 24.04:  sudo apt-get install python3.12-venv"
+  say "  Ubuntu 24.04:  sudo apt-get install python3.12-venv python3.12-dev"
   say "  with uv:       uv python install 3.12"
   say "  with pyenv:    pyenv install 3.12"
   say "Then run this again, or name it: make setup PYTHON=/path/to/python3.12"
   exit 1
 }
 
+# A system's own Python may come without the headers that evdev is compiled with.
+python_headers() {
+  "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null && return 0
+  if may_install && apt-cache show python3.12-dev >/dev/null 2>&1; then
+    apt_install python3.12-dev
+  else
+    say "$python has no headers (Python.h); on Debian and Ubuntu: sudo apt-get install python3.12-dev"
+  fi
+}
+
 make_venv() {
   python=
   if is_python312 "$venv/bin/python" && [[ -z ${PYTHON:-} ]]; then return 0; fi
   find_python || { install_python && find_python; } || no_python
+  python_headers
   say "making .venv with $python"
   rm -rf "$venv"
   if get_uv; then
