@@ -1,0 +1,31 @@
+"""The held-out split."""
+
+import pytest
+
+from cosmos_sim.data.split import held_out, trained_on
+
+
+def test_about_the_fraction_and_stable_when_episodes_are_appended() -> None:
+    large = held_out(2000, fraction=0.1)
+    assert 160 < len(large) < 240
+    for episodes in (50, 480):
+        assert held_out(episodes) == tuple(e for e in large if e < episodes)
+    assert set(held_out(300, fraction=0.05)) < set(held_out(300, fraction=0.2))
+
+
+@pytest.mark.parametrize("episodes", [2, 3, 7])
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.99])
+def test_small_datasets_keep_some_on_both_sides(episodes: int, fraction: float) -> None:
+    kept, trained = held_out(episodes, fraction=fraction), trained_on(episodes, fraction=fraction)
+    assert kept
+    assert trained
+    assert sorted(kept + trained) == list(range(episodes))
+
+
+def test_edges() -> None:
+    assert held_out(1) == ()
+    assert trained_on(5, fraction=0) == (0, 1, 2, 3, 4)
+    with pytest.raises(ValueError, match=r"\[0, 1\), got 1.0"):
+        held_out(5, fraction=1.0)
+    with pytest.raises(ValueError, match="at least one episode, got 0"):
+        held_out(0)
