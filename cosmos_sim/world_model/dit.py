@@ -207,8 +207,8 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(context_width, width, bias=False)
         self.v_proj = nn.Linear(context_width, width, bias=False)
         self.output_proj = nn.Linear(width, width, bias=False)
-        self.q_norm = nn.RMSNorm(width // num_heads, eps=1e-6)
-        self.k_norm = nn.RMSNorm(width // num_heads, eps=1e-6)
+        self.q_norm = RMSNorm(width // num_heads, eps=1e-6)
+        self.k_norm = RMSNorm(width // num_heads, eps=1e-6)
 
     def forward(
         self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b l e"], rope: tuple[Tensor, Tensor] | None = None
@@ -222,6 +222,14 @@ class Attention(nn.Module):
             q, k = rotate(q, *rope), rotate(k, *rope)
         y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
         return self.output_proj(rearrange(y, "b heads n e -> b n (heads e)"))
+
+
+class RMSNorm(nn.RMSNorm):
+    """In the input's dtype, whatever the weight's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.weight is not None
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class MLP(nn.Module):

@@ -98,9 +98,7 @@ class Dynamics(nn.Module):
             replace(config.dit, patch=(config.window, *config.dit.patch[1:]), action_dim=(k + 1) * n + k * a)
         )
         self.kinematics = Kinematics(state_dim=n, action_dim=a, context=k)
-        self.readout = Readout(
-            latent_channels=config.dit.latent_channels, latent_size=config.latent_size, state_dim=n
-        )
+        self.readout = Readout(latent_channels=config.dit.latent_channels, latent_size=config.latent_size, state_dim=n)
         for name, size in (("state", n), ("action", a)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_std", torch.ones(size))
@@ -164,9 +162,7 @@ class Dynamics(nn.Module):
 
         def velocity(x: Tensor, time: float) -> Tensor:
             t = noise.new_full((len(noise),), time)
-            return self.velocity(
-                x, t, history, action, state, context_noise=noise[:, :-1], context_level=level
-            )
+            return self.velocity(x, t, history, action, state, context_noise=noise[:, :-1], context_level=level)
 
         latent = euler(velocity, noise[:, -1], times)
         latent = latent.clamp(-self.config.latent_limit, self.config.latent_limit)
@@ -186,4 +182,3 @@ class Dynamics(nn.Module):
         """Hold the transformer's weights in ``dtype``; the small heads and the statistics stay in fp32."""
         self.dit.cast(dtype)
         return self
-

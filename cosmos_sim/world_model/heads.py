@@ -42,9 +42,7 @@ class Kinematics(nn.Module):
 class Readout(nn.Module):
     """Success, and a correction to the proprioception, from the newest two latent frames."""
 
-    def __init__(
-        self, *, latent_channels: int, latent_size: tuple[int, int], state_dim: int, width: int = 64
-    ) -> None:
+    def __init__(self, *, latent_channels: int, latent_size: tuple[int, int], state_dim: int, width: int = 64) -> None:
         super().__init__()
         h, w = latent_size
         features = 2 * width * -(-h // 4) * -(-w // 4)

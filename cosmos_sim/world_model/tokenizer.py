@@ -4,7 +4,6 @@ It is diffusers' ``AutoencoderKLWan``, the architecture of Cosmos-Predict2.5's t
 use it frame by frame: they move one action at a time, so that time must not be compressed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -126,15 +125,3 @@ def keep_last_tap(vae: AutoencoderKLWan) -> None:
             module.kernel_size = (1, *module.kernel_size[1:])
             left, right, top, bottom, _, future = module._padding
             module._padding = (left, right, top, bottom, 0, future)
-
-
-def with_statistics(config: TokenizerConfig, latents: Sequence[Float[Tensor, "z"]]) -> TokenizerConfig:
-    """``config`` with the channel mean and standard deviation of raw latents (each ``n z``, stacked)."""
-    from dataclasses import replace
-
-    stacked = torch.cat([x.double() for x in latents])
-    return replace(
-        config,
-        latents_mean=tuple(stacked.mean(0).tolist()),
-        latents_std=tuple(stacked.std(0).clamp_min(1e-6).tolist()),
-    )

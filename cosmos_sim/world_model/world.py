@@ -41,7 +41,9 @@ class WorldConfig:
     def __post_init__(self) -> None:
         heights = {h for h, _ in self.spec.cameras.values()}
         if len(heights) != 1:
-            raise ValueError(f"cameras lie side by side in the latent and need one height, not {dict(self.spec.cameras)}")
+            raise ValueError(
+                f"cameras lie side by side in the latent and need one height, not {dict(self.spec.cameras)}"
+            )
         f = self.tokenizer.downscale
         size = (heights.pop() // f, sum(w // f for _, w in self.spec.cameras.values()))
         if size != self.dynamics.latent_size:

@@ -1,0 +1,104 @@
+"""``cosmos-sim train world``."""
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cosmos_sim.training import TrainConfig
+
+DEFAULT = TrainConfig(steps=8000, lr=6e-4, warmup=300, final_lr=0.02, ema=0.998, save_every=250, eval_every=1000)
+
+
+def world(
+    data: Path,
+    tokenizer: Path,
+    out: Path,
+    cache: Path | None = None,
+    width: int = 256,
+    blocks: int = 6,
+    heads: int = 4,
+    context: int = 4,
+    batch_size: int = 32,
+    rollout: int = 4,
+    rollout_from: int = 4000,
+    context_level: float = 0.2,
+    pure_noise: float = 0.4,
+    foreground: float = 5.0,
+    busy: float = 3.0,
+    horizon: int = 60,
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULT,
+) -> None:
+    """Train a small world on a LeRobot dataset, over a trained tokenizer.
+
+    Args:
+        data: the dataset's folder; any cameras, state and action dimensions.
+        tokenizer: the folder that ``cosmos-sim train tokenizer`` exported.
+        out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
+        cache: where decoded frames and latents are kept; beside ``out`` by default.
+        width: width of the transformer.
+        blocks: number of its blocks.
+        heads: attention heads of a block.
+        context: past frames that the world remembers, beside the first.
+        batch_size: imagined steps per training step.
+        rollout: steps imagined in a row in the second part of the training.
+        rollout_from: training step at which that part begins.
+        context_level: most noise on the context frames.
+        pure_noise: share of single steps that start from pure noise.
+        foreground: weight of latent pixels that change.
+        busy: how much more often windows with motion are drawn.
+        horizon: steps per episode that the world declares.
+        train: how to train.
+    """
+    from cosmos_sim.data.store import EpisodeStore
+    from cosmos_sim.training import train as run
+    from cosmos_sim.training.provenance import git_commit
+    from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
+    from cosmos_sim.world_model.flow import TimeDistribution
+    from cosmos_sim.world_model.recipes.tokenizer import load_tokenizer
+    from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig
+
+    codec, codec_config, codec_provenance = load_tokenizer(tokenizer)
+    cache = cache or out.parent / "cache"
+    store = EpisodeStore(data, cache=cache, progress=True)
+    sizes = [codec.latent_size(*size) for size in store.cameras.values()]
+    dynamics = DynamicsConfig(
+        state_dim=store.info.state_dim,
+        action_dim=store.info.action_dim,
+        latent_size=(sizes[0][0], sum(w for _, w in sizes)),
+        context=context,
+        dit=replace(
+            SMALL_DIT,
+            latent_channels=codec_config.latent_channels,
+            model_channels=width,
+            num_blocks=blocks,
+            num_heads=heads,
+        ),
+    )
+    config = WorldRecipeConfig(
+        data=str(data),
+        tokenizer=str(tokenizer),
+        dynamics=dynamics,
+        batch_size=batch_size,
+        rollout=rollout,
+        rollout_from=rollout_from,
+        context_level=context_level,
+        times=TimeDistribution(pure_noise=pure_noise),
+        foreground=foreground,
+        busy=busy,
+        horizon=horizon,
+    )
+    provenance = {
+        "data": f"{data.name}: {len(store)} episodes, {store.info.steps} steps",
+        "command": "cosmos-sim " + shlex.join(sys.argv[1:]),
+        "seed": train.seed,
+        "steps": train.steps,
+        "commit": git_commit(),
+        "tokenizer": dict(codec_provenance),
+    }
+    figures = run(WorldRecipe(config, store, codec, cache=cache, provenance=provenance), train, out)
+    print("\n".join(f"{name:36s} {value:9.4f}" for name, value in figures.items()))
+    print(f"world written to {out / 'export'}: gymnasium.make('CosmosWorld-v0', world='{out / 'export'}')")

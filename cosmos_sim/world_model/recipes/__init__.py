@@ -1,0 +1,1 @@
+"""What is trained of a world, by which loss: the recipes that :func:`cosmos_sim.training.train` runs."""

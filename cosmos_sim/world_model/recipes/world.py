@@ -1,0 +1,246 @@
+"""Training of a small world's dynamics on the latents of a dataset.
+
+First single steps from real frames, at every noise level; then short rollouts on the world's own imagined frames, which
+is what it meets when it is used (Self-Forcing, DIAMOND, DreamDojo: without it, errors feed on themselves).
+"""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from cosmos_sim.data.statistics import statistics
+from cosmos_sim.data.starts import Starts
+from cosmos_sim.data.store import EpisodeStore
+from cosmos_sim.data.windows import all_windows, clamp, draw, motion_weights
+from cosmos_sim.types import WorldSpec
+from cosmos_sim.world_model.dynamics import Dynamics, DynamicsConfig, History
+from cosmos_sim.world_model.flow import TimeDistribution, data_from_velocity, interpolate, velocity
+from cosmos_sim.world_model.recipes.card import world_card
+from cosmos_sim.world_model.recipes.latents import encode_store
+from cosmos_sim.world_model.recipes.open_loop import open_loop_figures
+from cosmos_sim.world_model.tokenizer import Tokenizer
+from cosmos_sim.world_model.world import World, WorldConfig
+
+
+@dataclass(frozen=True)
+class WorldRecipeConfig:
+    """Data, losses and curriculum of a world's training."""
+
+    data: str
+    tokenizer: str
+    dynamics: DynamicsConfig
+    batch_size: int = 32
+    times: TimeDistribution = field(default_factory=lambda: TimeDistribution(pure_noise=0.4))
+    context_level: float = 0.2
+    """Context frames carry noise of a level drawn uniformly up to this."""
+    rollout: int = 4
+    """Steps imagined in a row, each from the last ones imagined, in the second part of the training."""
+    rollout_from: int = 3000
+    """Training step at which that part begins."""
+    foreground: float = 5.0
+    """Weight of latent pixels that change from one frame to the next."""
+    busy: float = 3.0
+    """How much more often windows with motion or a change of success are drawn."""
+    horizon: int = 60
+    """Steps per episode that the world declares."""
+
+    def __post_init__(self) -> None:
+        if self.rollout < 1 or self.batch_size % self.rollout:
+            raise ValueError(f"batch_size={self.batch_size} does not divide into rollouts of {self.rollout} steps")
+
+
+class WorldRecipe:
+    """Train :class:`Dynamics`; satisfies :class:`cosmos_sim.training.Recipe`."""
+
+    name = "world"
+
+    def __init__(
+        self,
+        config: WorldRecipeConfig,
+        store: EpisodeStore,
+        tokenizer: Tokenizer,
+        *,
+        cache: Path,
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
+        self.config = config
+        self.batch_size = config.batch_size
+        self.store = store
+        self.tokenizer = tokenizer
+        self.provenance = provenance or {}
+        self.figures: dict[str, float] = {}
+        self.model = Dynamics(config.dynamics)
+        self.held_out = store.held_out or store.train
+        self.latents = encode_store(store, tokenizer, cache=cache)
+        self.states = torch.from_numpy(store.state)
+        self._measure()
+        successes = store.successes()
+        self.windows, self.weights = {}, {}
+        for length in {1, config.rollout}:
+            windows = all_windows(store.lengths, length + 1, episodes=store.train)
+            self.windows[length] = windows
+            self.weights[length] = motion_weights(windows, store.states(), successes, factor=config.busy)
+
+    def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Windows of a context and one or more steps to imagine; the work of a batch is always ``batch_size`` steps."""
+        steps = self.config.rollout if step >= self.config.rollout_from else 1
+        chosen = draw(self.windows[steps], self.config.batch_size // steps, generator, weights=self.weights[steps])
+        k = self.config.dynamics.context
+        lengths = self.store.lengths[chosen.episode]
+        around = chosen.start[:, None] + np.arange(1 - k, steps + 1)
+        rows = self.store.offsets[chosen.episode][:, None] + clamp(around, lengths)[0]
+        batch = {
+            "anchor": torch.from_numpy(self.latents[self.store.offsets[chosen.episode]]),
+            "latents": torch.from_numpy(self.latents[rows]),
+            "states": self.states[rows],
+            "actions": torch.from_numpy(self.store.action[rows[:, :-1]]),
+            "past": torch.from_numpy(around[:, :-1] >= 0),
+        }
+        if self.store.success is not None:
+            batch["success"] = torch.from_numpy(self.store.success[rows[:, k - 1 : -1]]).float()
+        return batch
+
+    def loss(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        model, k = self.model, self.config.dynamics.context
+        latents = batch["latents"].float()
+        states = model.normalise_state(batch["states"])
+        actions = model.normalise_action(batch["actions"]) * batch["past"][..., None]
+        history = History(
+            anchor=batch["anchor"].float(), latents=latents[:, :k], states=states[:, :k], actions=actions[:, : k - 1]
+        )
+        terms: dict[str, list[Tensor]] = {}
+        steps = latents.shape[1] - k
+        for j in range(steps):
+            now, data = latents[:, k - 1 + j], latents[:, k + j]
+            action, state = actions[:, k - 1 + j], states[:, k + j]
+            success = batch["success"][:, j] if "success" in batch else None
+            history, new = self._step_loss(history, action, now, data, state, success, steps > 1, generator)
+            for name, value in new.items():
+                terms.setdefault(name, []).append(value)
+        means = {name: torch.stack(values).mean() for name, values in terms.items()}
+        return {"loss": sum(means.values(), torch.zeros(())), **means}
+
+    def _step_loss(
+        self,
+        history: History,
+        action: Float[Tensor, "b a"],
+        now: Float[Tensor, "b c h w"],
+        data: Float[Tensor, "b c h w"],
+        state: Float[Tensor, "b n"],
+        success: Float[Tensor, "b"] | None,
+        rolling: bool,
+        generator: torch.Generator,
+    ) -> tuple[History, dict[str, Tensor]]:
+        """The losses of one imagined step, and the history with what was imagined."""
+        model, b = self.model, len(data)
+        kinematic = model.predict_state(history, action)
+        noise = torch.randn(data.shape, generator=generator, device=data.device)
+        drawn = self.config.times.sample(b, generator=generator)
+        time = torch.ones_like(drawn) if rolling else drawn
+        context_noise = torch.randn(history.latents.shape, generator=generator, device=data.device)
+        level = self.config.context_level * torch.rand(b, generator=generator, device=data.device)
+        spread = time.view(-1, 1, 1, 1)
+        noisy = interpolate(data, noise, spread)
+        predicted = model.velocity(
+            noisy, time, history, action, kinematic.detach(), context_noise=context_noise, context_level=level
+        )
+        changed = ((data - now).abs().mean(1, keepdim=True) > 0.25).float()
+        weight = 1 + (self.config.foreground - 1) * changed
+        error = (predicted - velocity(data, noise)).square()
+        imagined = data_from_velocity(noisy, predicted, spread).detach()
+        imagined = imagined.clamp(-model.config.latent_limit, model.config.latent_limit)
+
+        terms = {
+            "velocity": (weight * error).mean() / weight.mean(),
+            "kinematics": ((kinematic - state) / model.kinematics.scale).square().mean(),
+        }
+        on_real = model.read(history, data, kinematic.detach())
+        on_imagined = model.read(history, imagined, kinematic.detach())
+        for logit, read in (on_real, on_imagined):
+            terms["state"] = terms.get("state", 0) + F.smooth_l1_loss(
+                (read - state) / model.kinematics.scale, torch.zeros_like(state)
+            )
+            if success is not None:
+                terms["success"] = terms.get("success", 0) + F.binary_cross_entropy_with_logits(logit, success)
+        return history.append(action, imagined, on_imagined[1].detach()), terms
+
+    def evaluate(self, generator: torch.Generator) -> dict[str, float]:
+        """Open-loop rollouts of held-out episodes, beside copying the last frame and the tokenizer's own ceiling."""
+        self.figures = open_loop_figures(self._world(), [self.store.episode(e) for e in self.held_out[:16]])
+        return self.figures
+
+    def sample(self, generator: torch.Generator) -> dict[str, UInt8[ndarray, "t h w c"]]:
+        """A held-out episode, real above imagined, all cameras side by side."""
+        episode = self.store.episode(self.held_out[0])
+        world = self._world()
+        first = {camera: frames[None, 0] for camera, frames in episode.frames.items()}
+        state = world.reset(first, episode.state[None, 0], [0])
+        _, imagined = world.step(state, episode.action[None, :-1])
+        real = np.concatenate([frames[1:] for frames in episode.frames.values()], axis=2)
+        shown = np.concatenate([frames[0] for frames in imagined.frames.values()], axis=2)
+        return {"real_above_imagined": np.concatenate([real, shown], axis=1)}
+
+    def export(self, folder: Path) -> None:
+        self._world().save_pretrained(folder)
+
+    def spec(self) -> WorldSpec:
+        """The spaces the world will declare: actions as the data's, [-1, 1] where they fill no more than that."""
+        info, store = self.store.info, self.store
+        low, high = store.action.min(0), store.action.max(0)
+        unit = (low >= -1) & (high <= 1)
+        margin = 0.5 * (store.state.max(0) - store.state.min(0)) + 0.1
+        return WorldSpec(
+            task=store.tasks[0],
+            cameras=dict(store.cameras),
+            action_low=tuple(np.where(unit, -1, low).tolist()),
+            action_high=tuple(np.where(unit, 1, high).tolist()),
+            state_low=tuple((store.state.min(0) - margin).tolist()),
+            state_high=tuple((store.state.max(0) + margin).tolist()),
+            fps=float(info.fps),
+            horizon=self.config.horizon,
+            has_success=store.success is not None,
+        )
+
+    def _world(self) -> World:
+        """A runnable copy of what is being trained, its starts the first frames of held-out episodes."""
+        config = WorldConfig(
+            spec=self.spec(),
+            tokenizer=self.tokenizer.config,
+            dynamics=self.config.dynamics,
+            provenance={**self.provenance, "figures": {k: round(v, 4) for k, v in self.figures.items()}},
+        )
+        episodes = [self.store.episode(e) for e in self.held_out[:32]]
+        starts = Starts(
+            frames={c: np.stack([e.frames[c][0] for e in episodes]) for c in self.store.frames},
+            state=np.stack([e.state[0] for e in episodes]),
+            seeds=np.asarray(self.held_out[:32], dtype=np.int64),
+            task=config.spec.task,
+        )
+        device = self.model.state_mean.device
+        return World(
+            config,
+            copy.deepcopy(self.tokenizer),
+            copy.deepcopy(self.model),
+            starts=starts,
+            card=world_card(config),
+            device=device,
+        )
+
+    def _measure(self) -> None:
+        """Normalisation statistics, from the training episodes alone."""
+        rows = self.store.rows(self.store.train)
+        for name, values in (("state", self.store.state), ("action", self.store.action)):
+            figures = statistics(values[rows])
+            getattr(self.model, f"{name}_mean").copy_(torch.tensor(figures.mean))
+            getattr(self.model, f"{name}_std").copy_(torch.tensor(figures.scale))
+        states = self.store.states()
+        changes = statistics([np.diff(states[e], axis=0) for e in self.store.train])
+        self.model.kinematics.scale.copy_(torch.tensor(changes.scale) / self.model.state_std)
