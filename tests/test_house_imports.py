@@ -30,14 +30,15 @@ PLUGINS = ("envs/lerobot_env.py",)
 
 
 def imports(tree: ast.AST, *, inside: bool = False) -> Iterator[tuple[str, int, bool]]:
-    """The libraries that ``tree`` imports: name, line, and whether the import stands inside a function."""
+    """The libraries that ``tree`` imports: name, line, and whether merely importing the file leaves them alone."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name.partition(".")[0], node.lineno, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             yield node.module.partition(".")[0], node.lineno, inside
-        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        yield from imports(node, inside=inside or function)
+        late = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        late |= isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        yield from imports(node, inside=inside or late)
 
 
 def misplaced(package: Path) -> list[str]:
