@@ -44,7 +44,7 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
     |---|---|---|---|
     | `Lift` | lift the cube | the cube's centre is over 4 cm above the table, 2 cm above where it rests | 60 |
     | `Stack` | stack the red cube on the green cube | red rests on green and is not grasped | 100 |
-    | `PickPlaceCan` | put the can in the bin | the can is in its bin and the hand over 4 cm away | 120 |
+    | `PickPlaceCan` | put the can in the bin | the can is in its bin and the hand over 4 cm away | 150 |
 
     ## Actions
     `Box(-1, 1, (7,), float32)` at 10 Hz, for robosuite's OSC_POSE controller: the change of the hand's position along

@@ -63,7 +63,7 @@ TASKS: dict[str, Task] = {
     "PickPlaceCan": Task(
         name="PickPlaceCan",
         description="put the can in the bin",
-        horizon=120,
+        horizon=150,
         agentview=Viewpoint(position=(0.88, 0.03, 1.86), target=(0.06, 0.02, 0.97), degrees=44.0),
         objects={"can": "Can_main"},
         places={"bin": (0.1975, 0.4025, 0.8)},
