@@ -1,0 +1,73 @@
+"""``cosmos-sim train policy``."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cosmos_sim.training import TrainConfig
+
+DEFAULT = TrainConfig(steps=4000, lr=1e-3, weight_decay=1e-4, warmup=200, final_lr=0.02, ema=0.995, eval_every=2000)
+
+
+def policy(
+    *,
+    data: Annotated[str, tyro.conf.arg(metavar="DATASET")],
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    kind: str = "diffusion",
+    demonstrations: int | None = None,
+    failures: bool = False,
+    skills: tuple[str, ...] = (),
+    tail: int = 5,
+    cameras: tuple[str, ...] = (),
+    image: str = "cnn",
+    resolution: int | None = None,
+    crop: int | None = None,
+    batch_size: int = 64,
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULT,
+) -> None:
+    """Train a policy on the demonstrations of a LeRobot dataset.
+
+    The policy is at DIR/export when the command ends; a command that was stopped continues.
+
+    Args:
+        data: The dataset: a folder, the name of one that LeRobot recorded on this machine, or a hub id.
+        out: Where checkpoints, curves and, at the end, ``export`` go.
+        kind: diffusion or regression.
+        demonstrations: How many episodes to learn from, the first that qualify; all of them by default.
+        failures: Learn from episodes that do not succeed, too.
+        skills: Learn from episodes of these scripted skills only (datasets of ``cosmos-sim collect``).
+        tail: Steps after the first success that are still imitated.
+        cameras: Which cameras the policy sees; all of the dataset's by default.
+        image: How images are encoded: cnn or vit.
+        resolution: Side in pixels that images are resized to.
+        crop: Side in pixels of the random part that is seen.
+        batch_size: Observations per step.
+        train: How to train.
+    """
+    from cosmos_sim.policies.demonstrations import Selection
+    from cosmos_sim.policies.recipe import policy_recipe
+    from cosmos_sim.training import train as run
+    from cosmos_sim.training.provenance import git_commit
+
+    names = {str(path): Path(path).name for path in (data, out)}
+    encoder = {"image": image, "resolution": resolution, "crop": crop}
+    recipe = policy_recipe(
+        Selection(data, demonstrations=demonstrations, successful=not failures, skills=skills, tail=tail),
+        family=kind,
+        cameras=cameras or None,
+        encoder={name: value for name, value in encoder.items() if value is not None},
+        batch_size=batch_size,
+        seed=train.seed,
+        provenance={
+            "steps": train.steps,
+            "learning_rate": train.lr,
+            "commit": git_commit(),
+            "command": shlex.join(["cosmos-sim", *(names.get(word, word) for word in sys.argv[1:])]),
+        },
+    )
+    figures = run(recipe, train, out)
+    print("\n".join(f"{name:24s} {value:9.4f}" for name, value in figures.items()))
+    print(f"policy written to {out / 'export'}: cosmos-sim evaluate --policies {out / 'export'}")

@@ -1,0 +1,172 @@
+"""Episodes of a LeRobot dataset as the samples that a policy is trained on: an observation and the actions after it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from cosmos_sim.data.lerobot import DatasetInfo, dataset_info, read_episodes
+from cosmos_sim.data.split import held_out
+from cosmos_sim.data.statistics import Statistics, statistics
+from cosmos_sim.policies.encoder import resize
+from cosmos_sim.types import Episode
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of a dataset is learned from."""
+
+    data: str
+    """A folder, the name of a dataset that LeRobot recorded on this machine, or a hub id."""
+    demonstrations: int | None = None
+    """How many episodes, the first that qualify; all of them by default."""
+    successful: bool = True
+    """Only episodes in which ``next.success`` holds at some step. Without this, failures are imitated as well."""
+    skills: tuple[str, ...] = ()
+    """Only episodes recorded by these scripted skills, which ``cosmos-sim collect`` notes; any by default."""
+    tail: int = 5
+    """Steps after the first success that are still imitated; what a recording holds beyond them is left out."""
+    held_out: float = 0.05
+    """Share of the chosen episodes (see :mod:`cosmos_sim.data.split`) that is only evaluated on."""
+
+    def __post_init__(self) -> None:
+        if self.demonstrations is not None and self.demonstrations < 1:
+            raise ValueError(f"demonstrations must be at least 1, got {self.demonstrations}")
+        if self.tail < 0:
+            raise ValueError(f"tail must not be negative, got {self.tail}")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out must lie in [0, 1), got {self.held_out}")
+
+
+@dataclass(frozen=True, eq=False)
+class Demonstrations:
+    """All ``n`` steps of the chosen episodes, one after the other; images resized to ``r`` pixels squared."""
+
+    frames: Mapping[str, UInt8[Tensor, "n r r c"]]
+    state: Float[Tensor, "n k"]
+    action: Float[Tensor, "n a"]
+    last: Int64[Tensor, " n"]
+    """Index of the last step of the episode that each step belongs to."""
+    train_rows: Int64[Tensor, " m"]
+    """Steps whose observation is trained on."""
+    held_out_rows: Int64[Tensor, " h"]
+    episodes: tuple[int, ...]
+    """Indices in the dataset of the episodes chosen."""
+    info: DatasetInfo
+
+    def chunks(self, rows: Int64[Tensor, " b"], horizon: int) -> Float[Tensor, "b t a"]:
+        """The ``horizon`` actions from each row on; an episode's last action is repeated past its end."""
+        indices = rows[:, None] + torch.arange(horizon)
+        return self.action[torch.minimum(indices, self.last[rows][:, None])]
+
+    def crops(
+        self,
+        rows: Int64[Tensor, " b"],
+        *,
+        crop: int,
+        top: Int64[Tensor, " b"] | None = None,
+        left: Int64[Tensor, " b"] | None = None,
+    ) -> dict[str, UInt8[Tensor, "b k k c"]]:
+        """A square of ``crop`` pixels of each row's images, the middle one unless told where; alike in all cameras."""
+        resolution = next(iter(self.frames.values())).shape[1] if self.frames else crop
+        middle = torch.full_like(rows, (resolution - crop) // 2)
+        across = (middle if left is None else left)[:, None] + torch.arange(crop)
+        down = (middle if top is None else top)[:, None] + torch.arange(crop)
+        at = rows[:, None, None], down[:, :, None], across[:, None, :]
+        return {camera: images[at] for camera, images in self.frames.items()}
+
+    def state_statistics(self) -> Statistics:
+        """Of the proprioception that is trained on."""
+        return statistics(self.state[self.train_rows].numpy())
+
+    def action_range(self) -> tuple[Float[Tensor, " a"], Float[Tensor, " a"]]:
+        """Centre and half width of the range of each action component; a half width of 1 for one that never changes."""
+        low, high = self.action.amin(0), self.action.amax(0)
+        half = (high - low) / 2
+        return (low + high) / 2, torch.where(half > 0, half, 1.0)
+
+
+def load_demonstrations(selection: Selection, *, cameras: tuple[str, ...], resolution: int) -> Demonstrations:
+    """Read what ``selection`` names, as ``cameras`` saw it.
+
+    Raises :class:`ValueError` for an unknown camera, for ``successful`` on a dataset without ``next.success``, and if
+    fewer episodes qualify than were asked for.
+    """
+    info = dataset_info(selection.data)
+    chosen = choose_episodes(selection, info)
+    steps = sum(info.lengths[episode] for episode in chosen)
+    frames = {c: torch.empty((steps, resolution, resolution, 3), dtype=torch.uint8) for c in cameras}
+    state, action = torch.empty(steps, info.state_dim), torch.empty(steps, info.action_dim)
+    last = torch.empty(steps, dtype=torch.int64)
+    rows, start = [], 0
+    source = read_episodes(selection.data, episodes=chosen, cameras=cameras)
+    for episode in tqdm(source, total=len(chosen), desc="demonstrations", mininterval=2.0):
+        end = start + len(episode)
+        for camera in cameras:
+            frames[camera][start:end] = resize(torch.from_numpy(episode.frames[camera]), resolution)
+        state[start:end] = torch.from_numpy(episode.state)
+        action[start:end] = torch.from_numpy(episode.action)
+        last[start:end] = end - 1
+        rows.append(torch.arange(start, start + imitated_steps(episode, selection)))
+        start = end
+    kept = held_out(len(chosen), fraction=selection.held_out)
+    return Demonstrations(
+        frames=frames,
+        state=state,
+        action=action,
+        last=last,
+        train_rows=torch.cat([part for place, part in enumerate(rows) if place not in kept]),
+        held_out_rows=torch.cat([torch.zeros(0, dtype=torch.int64), *(rows[place] for place in kept)]),
+        episodes=tuple(chosen),
+        info=info,
+    )
+
+
+def choose_episodes(selection: Selection, info: DatasetInfo) -> list[int]:
+    """Indices of the episodes that ``selection`` takes, in the dataset's order; no video is decoded."""
+    if selection.successful and not info.has_success:
+        raise ValueError(
+            f"{selection.data!r} has no next.success to tell successful episodes by: take all (successful=False)"
+        )
+    skills = recorded_skills(info) if selection.skills else []
+    for skill in selection.skills:
+        if skill not in skills:
+            raise ValueError(f"{selection.data!r} has no episodes of skill {skill!r}; it has {sorted(set(skills))}")
+    chosen = []
+    for index, episode in enumerate(read_episodes(selection.data, cameras=())):
+        wanted = not selection.skills or skills[index] in selection.skills
+        if wanted and (_succeeded(episode) or not selection.successful):
+            chosen.append(index)
+        if len(chosen) == selection.demonstrations:
+            return chosen
+    if not chosen or selection.demonstrations is not None:
+        raise ValueError(
+            f"{selection.data!r} has {len(chosen)} episodes that qualify (successful={selection.successful}, "
+            f"skills={selection.skills}) out of {info.episodes}; {selection.demonstrations or 1} are needed"
+        )
+    return chosen
+
+
+def recorded_skills(info: DatasetInfo) -> list[str]:
+    """The skill that recorded each episode; :class:`ValueError` unless ``cosmos-sim collect`` made the dataset."""
+    path = info.path / "meta" / "collection.json"
+    try:
+        return [episode["skill"] for episode in json.loads(path.read_text())["episodes"]]
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist, so no skills are known: choose episodes without skills") from None
+
+
+def imitated_steps(episode: Episode, selection: Selection) -> int:
+    """How many of the episode's observations are imitated: all, or those up to ``tail`` steps after it succeeds."""
+    if not _succeeded(episode):
+        return len(episode)
+    assert episode.success is not None
+    return min(len(episode), int(episode.success.argmax()) + 1 + selection.tail)
+
+
+def _succeeded(episode: Episode) -> bool:
+    return episode.success is not None and bool(episode.success.any())

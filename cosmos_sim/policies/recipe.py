@@ -1,0 +1,177 @@
+"""How a policy is trained on demonstrations: the recipe that :func:`cosmos_sim.training.train` runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from torch import Tensor, nn
+
+from cosmos_sim.data.lerobot import dataset_info
+from cosmos_sim.policies.card import policy_card
+from cosmos_sim.policies.demonstrations import Demonstrations, Selection, load_demonstrations
+from cosmos_sim.policies.encoder import EncoderConfig
+from cosmos_sim.policies.learned import (
+    FAMILIES,
+    ChunkModel,
+    LearnedPolicy,
+    ModelConfig,
+    build,
+    episode_generators,
+    family_of,
+)
+
+EVALUATED_ROWS = 256
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Everything that a policy run learns from, apart from the optimiser's options."""
+
+    selection: Selection
+    model: ModelConfig
+    batch_size: int = 64
+    jitter: float = 0.1
+    """Largest change of an image's contrast (as a factor) and brightness (of 1) in training; 0 leaves images alone."""
+    state_noise: float = 0.02
+    """Standard deviation of the noise on proprioception in training, in units of the data's own spread."""
+    seed: int = 0
+    """Draws the initial weights."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if not 0 <= self.jitter < 1:
+            raise ValueError(f"jitter must lie in [0, 1), got {self.jitter}")
+        if self.state_noise < 0:
+            raise ValueError(f"state_noise must not be negative, got {self.state_noise}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class PolicyBatch:
+    """Observations, cropped at random, and the actions that followed them."""
+
+    frames: Mapping[str, UInt8[Tensor, "b k k c"]]
+    state: Float[Tensor, "b n"]
+    actions: Float[Tensor, "b t a"]
+    jitter: Float[Tensor, "b 2"] | None
+
+
+class PolicyRecipe:
+    """Behaviour cloning of ``demonstrations`` by ``config.model``."""
+
+    name = "policy"
+
+    def __init__(
+        self, config: PolicyConfig, demonstrations: Demonstrations, *, provenance: Mapping[str, Any] | None = None
+    ) -> None:
+        self.config = config
+        self.demonstrations = demonstrations
+        self.provenance = dict(provenance or {})
+        """What else the policy's card should tell of its making, e.g. the command."""
+        self.batch_size = config.batch_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.policy: ChunkModel = build(config.model)
+        self.model: nn.Module = self.policy
+        if demonstrations.state.shape[1]:
+            spread = demonstrations.state_statistics()
+            self.policy.encoder.state_mean.copy_(torch.tensor(spread.mean))
+            self.policy.encoder.state_std.copy_(torch.tensor(spread.scale))
+        self.noise_scale = config.state_noise * self.policy.encoder.state_std.clone()
+        centre, scale = demonstrations.action_range()
+        self.policy.action_centre.copy_(centre)
+        self.policy.action_scale.copy_(scale)
+
+    def batch(self, step: int, generator: torch.Generator) -> PolicyBatch:
+        config, data, encoder = self.config, self.demonstrations, self.config.model.encoder
+        size, slack = (config.batch_size,), encoder.resolution - encoder.crop + 1
+        rows = data.train_rows[torch.randint(len(data.train_rows), size, generator=generator)]
+        top, left = (torch.randint(slack, size, generator=generator) for _ in range(2))
+        state = data.state[rows]
+        state = state + self.noise_scale * torch.randn(state.shape, generator=generator)
+        jitter = None
+        if config.jitter:
+            jitter = config.jitter * (2 * torch.rand((config.batch_size, 2), generator=generator) - 1)
+            jitter[:, 0] += 1
+        frames = data.crops(rows, crop=encoder.crop, top=top, left=left)
+        return PolicyBatch(frames, state, data.chunks(rows, config.model.horizon), jitter)
+
+    def loss(self, batch: PolicyBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"loss": self.policy.loss(batch.frames, batch.state, batch.actions, batch.jitter, generator)}
+
+    def evaluate(self, generator: torch.Generator) -> dict[str, float]:
+        """Mean absolute error of the executed actions, in units of half their range: where trained, and held out."""
+        figures = {"action_error_train": self._action_error(self.demonstrations.train_rows)}
+        if len(self.demonstrations.held_out_rows):
+            figures["action_error"] = self._action_error(self.demonstrations.held_out_rows)
+        return figures
+
+    def sample(self, generator: torch.Generator) -> dict[str, UInt8[ndarray, "t h w c"]]:
+        """No videos: what a policy does shows in an environment only."""
+        return {}
+
+    def export(self, folder: Path) -> None:
+        data, selection = self.demonstrations, self.config.selection
+        training = {
+            "data": Path(selection.data).name,
+            "task": data.info.tasks[0] if len(data.info.tasks) == 1 else list(data.info.tasks),
+            "fps": data.info.fps,
+            "episodes": len(data.episodes),
+            "successful_only": selection.successful,
+            "skills": list(selection.skills) or "any",
+            "samples": len(data.train_rows),
+            "batch_size": self.config.batch_size,
+            "seed": self.config.seed,
+            **self.provenance,
+            "metrics": self.evaluate(torch.Generator()),
+        }
+        policy = LearnedPolicy(self.policy, metadata={"training": training}, device=self.policy.action_scale.device)
+        parameters = sum(p.numel() for p in self.policy.parameters())
+        card = policy_card(family_of(self.config.model), self.config.model.encoder, parameters, training)
+        policy.write(folder, card=card)
+
+    @torch.no_grad()
+    def _action_error(self, rows: Tensor) -> float:
+        config, model = self.config.model, self.policy
+        rows = rows[torch.linspace(0, len(rows) - 1, min(len(rows), EVALUATED_ROWS)).long()]
+        device = model.action_scale.device
+        frames = self.demonstrations.crops(rows, crop=config.encoder.crop)
+        frames = {camera: images.to(device) for camera, images in frames.items()}
+        state = self.demonstrations.state[rows].to(device)
+        predicted = model.predict(frames, state, episode_generators(range(len(rows))))
+        error = (predicted.cpu() - self.demonstrations.chunks(rows, config.horizon)).abs() / model.action_scale.cpu()
+        return float(error[:, : config.execute].mean())
+
+
+def policy_recipe(
+    selection: Selection,
+    *,
+    family: str = "diffusion",
+    cameras: tuple[str, ...] | None = None,
+    encoder: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> PolicyRecipe:
+    """Read the demonstrations and set up a recipe whose model has their cameras (or ``cameras``) and dimensions.
+
+    ``encoder`` and ``model`` set other fields of the model's config, ``options`` those of :class:`PolicyConfig`.
+
+    Raises :class:`ValueError` for an unknown ``family`` and for values out of range, and what reading raises.
+    """
+    if family not in FAMILIES:
+        near = get_close_matches(family, FAMILIES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {sorted(FAMILIES)}"
+        raise ValueError(f"unknown family of policies {family!r}; {hint}")
+    info = dataset_info(selection.data)
+    sees = EncoderConfig(tuple(info.cameras) if cameras is None else cameras, info.state_dim, **(encoder or {}))
+    config = PolicyConfig(selection, FAMILIES[family](sees, info.action_dim, **(model or {})), **options)
+    demonstrations = load_demonstrations(selection, cameras=sees.cameras, resolution=sees.resolution)
+    return PolicyRecipe(config, demonstrations, provenance=provenance)
