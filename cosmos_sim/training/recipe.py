@@ -29,10 +29,13 @@ class Recipe(Protocol):
 
     name: str
     """What kind of thing this trains, e.g. ``"world"``; a run folder belongs to one."""
-    model: nn.Module
-    """The trained parameters. Frozen parts may be inside (``requires_grad=False``)."""
     config: Any
     """A (nested) frozen dataclass of plain values, stored beside checkpoints. Resuming with another one is an error."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The trained parameters. Frozen parts may be inside (``requires_grad=False``)."""
+        ...
 
     def batch(self, step: int, generator: torch.Generator) -> Any:
         """The batch of step ``step`` (from 0): CPU tensors in any nesting of dicts, lists, tuples and dataclasses."""

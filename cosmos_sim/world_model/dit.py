@@ -35,7 +35,7 @@ class DiTConfig:
     rope_ratio: tuple[float, float, float] = (1.0, 3.0, 3.0)
     """Extrapolation of the rotary frequencies along time, height and width."""
     action_dim: int | None = None
-    """Numbers of conditioning given to each temporal token (actions per latent times their width); ``None`` for none."""
+    """Numbers of conditioning given to each temporal token (actions per latent x their width), or none."""
 
     def __post_init__(self) -> None:
         if self.model_channels % self.num_heads:
@@ -149,8 +149,8 @@ class DiT(nn.Module):
         for name, module in self.named_modules():
             if isinstance(module, ActionEmbedder):
                 nn.init.zeros_(module.fc2.weight)
-            elif isinstance(module, nn.Sequential) and "adaln_modulation" in name:
-                nn.init.zeros_(module[2].weight)
+            elif name.endswith(".2") and "adaln_modulation" in name:
+                nn.init.zeros_(module.get_parameter("weight"))
 
     def cast(self, dtype: torch.dtype) -> "DiT":
         """Hold the weights in ``dtype``, but for those that the original computes in fp32."""
@@ -248,8 +248,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Sequential(nn.Identity(), nn.Linear(in_features, width, bias=False))
 
     def forward(self, patches: Tensor) -> Tensor:
-        linear = self.proj[1]
-        return self.proj(patches.to(linear.weight.dtype))
+        return self.proj(patches.to(self.proj[1].get_parameter("weight").dtype))
 
 
 class Sinusoid(nn.Module):

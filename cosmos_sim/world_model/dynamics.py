@@ -90,6 +90,11 @@ class History:
 class Dynamics(nn.Module):
     """The trained part of a small world beside its tokenizer."""
 
+    state_mean: Float[Tensor, "n"]
+    state_std: Float[Tensor, "n"]
+    action_mean: Float[Tensor, "a"]
+    action_std: Float[Tensor, "a"]
+
     def __init__(self, config: DynamicsConfig) -> None:
         super().__init__()
         self.config = config

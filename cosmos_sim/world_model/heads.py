@@ -15,8 +15,14 @@ from torch import Tensor, nn
 class Kinematics(nn.Module):
     """The next proprioception from the last ones and the actions taken: a residual MLP on normalised values."""
 
+    scale: Float[Tensor, "n"]
+    """Standard deviation of one step's change, in normalised units."""
+
     def __init__(self, *, state_dim: int, action_dim: int, context: int, hidden: int = 256) -> None:
         super().__init__()
+        last = nn.Linear(hidden, state_dim)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.net = nn.Sequential(
             nn.Linear(context * (state_dim + action_dim), hidden),
             nn.SiLU(),
@@ -24,12 +30,9 @@ class Kinematics(nn.Module):
             nn.SiLU(),
             nn.Linear(hidden, hidden),
             nn.SiLU(),
-            nn.Linear(hidden, state_dim),
+            last,
         )
-        nn.init.zeros_(self.net[-1].weight)
-        nn.init.zeros_(self.net[-1].bias)
         self.register_buffer("scale", torch.ones(state_dim))
-        """Standard deviation of one step's change, in normalised units."""
 
     def forward(self, states: Float[Tensor, "b k n"], actions: Float[Tensor, "b k a"]) -> Float[Tensor, "b n"]:
         """``states`` end now; ``actions`` end with the one to be taken."""

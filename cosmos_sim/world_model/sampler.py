@@ -1,6 +1,7 @@
 """From noise to data along the learned flow."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -22,6 +23,6 @@ def euler_times(steps: int, *, shift: float = 1.0) -> list[float]:
 def euler(velocity: Callable[[Tensor, float], Tensor], noise: Tensor, times: list[float]) -> Tensor:
     """Integrate dx/dt = velocity(x, t) from ``times[0]`` to ``times[-1]`` with Euler's rule."""
     x = noise
-    for time, after in zip(times[:-1], times[1:], strict=True):
+    for time, after in pairwise(times):
         x = x + (after - time) * velocity(x, time)
     return x

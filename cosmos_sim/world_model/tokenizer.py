@@ -43,6 +43,9 @@ class TokenizerConfig:
 class Tokenizer(nn.Module):
     """Frames to normalised latents and back."""
 
+    mean: Float[Tensor, "1 z 1 1 1"]
+    std: Float[Tensor, "1 z 1 1 1"]
+
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config

@@ -69,5 +69,5 @@ def test_euler_is_exact_on_straight_paths():
 def test_wrong_values_are_named():
     with pytest.raises(ValueError, match="not 0"):
         euler_times(0)
-    with pytest.raises(ValueError, match="pure_noise=0.99"):
+    with pytest.raises(ValueError, match=r"pure_noise=0\.99"):
         TimeDistribution(pure_noise=0.99)

@@ -19,7 +19,7 @@ def world_card(config: WorldConfig) -> str:
         f"# A small world: {spec.task}",
         "",
         "An action-conditioned video world for cosmos-sim: a flow-matching transformer of the Cosmos-Predict2.5 design",
-        f"({dit.num_blocks} blocks of width {dit.model_channels}) over a small frame-wise tokenizer, trained from scratch.",
+        f"({dit.num_blocks} blocks of width {dit.model_channels}) over a small frame-wise tokenizer.",
         "",
         "```python",
         "import gymnasium, cosmos_sim",

@@ -16,8 +16,8 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from cosmos_sim.data.statistics import statistics
 from cosmos_sim.data.starts import Starts
+from cosmos_sim.data.statistics import statistics
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.data.windows import all_windows, clamp, draw, motion_weights
 from cosmos_sim.types import WorldSpec
@@ -85,7 +85,7 @@ class WorldRecipe:
         successes = store.successes()
         self.windows, self.weights = {}, {}
         for length in {1, config.rollout}:
-            windows = all_windows(store.lengths, length + 1, episodes=store.train)
+            windows = all_windows(store.lengths.tolist(), length + 1, episodes=store.train)
             self.windows[length] = windows
             self.weights[length] = motion_weights(windows, store.states(), successes, factor=config.busy)
 
@@ -239,8 +239,8 @@ class WorldRecipe:
         rows = self.store.rows(self.store.train)
         for name, values in (("state", self.store.state), ("action", self.store.action)):
             figures = statistics(values[rows])
-            getattr(self.model, f"{name}_mean").copy_(torch.tensor(figures.mean))
-            getattr(self.model, f"{name}_std").copy_(torch.tensor(figures.scale))
+            self.model.get_buffer(f"{name}_mean").copy_(torch.tensor(figures.mean))
+            self.model.get_buffer(f"{name}_std").copy_(torch.tensor(figures.scale))
         states = self.store.states()
         changes = statistics([np.diff(states[e], axis=0) for e in self.store.train])
         self.model.kinematics.scale.copy_(torch.tensor(changes.scale) / self.model.state_std)
