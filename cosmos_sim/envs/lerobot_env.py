@@ -1,0 +1,154 @@
+"""The learned world and the twin as LeRobot environments, for ``lerobot-eval`` and ``lerobot-train``.
+
+LeRobot finds them with ``--env.discover_packages_path=cosmos_sim.envs``::
+
+    lerobot-eval --env.discover_packages_path=cosmos_sim.envs --env.type=cosmos_world --env.world=lift \\
+        --policy.path=... --eval.n_episodes=20 --eval.batch_size=10
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from lerobot.configs import FeatureType, PolicyFeature
+from lerobot.envs.configs import EnvConfig
+from lerobot.envs.utils import NEW_ROLLOUT_OPTION, freeze_after_episode_end
+from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
+from numpy import ndarray
+
+from cosmos_sim.data.pretrained import find_folder, read_config
+from cosmos_sim.envs.held import HeldWorlds
+from cosmos_sim.envs.world_vector import Step
+from cosmos_sim.world_model.world import config_from_json
+
+
+@EnvConfig.register_subclass("cosmos_world")
+@dataclass
+class CosmosWorldEnv(EnvConfig):
+    """``--env.type=cosmos_world``: imagined episodes, all environments as one batch of the world model.
+
+    The arguments are those of :class:`~cosmos_sim.envs.world.CosmosWorld`; ``episode_length`` is its ``horizon``.
+    Features, ``fps`` and ``task`` come from the world's ``config.json``. Actions are clipped to the world's bounds.
+    """
+
+    task: str | None = None
+    world: str = "lift"
+    episode_length: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    sampling_steps: int | None = None
+    starts: str = "world"
+    success_threshold: float = 0.5
+    success_frames: int = 2
+
+    def __post_init__(self) -> None:
+        folder = find_folder(self.world, "world")
+        spec = config_from_json(read_config(folder, "world"), where=str(folder / "config.json")).spec
+        if self.task not in (None, spec.task):
+            raise ValueError(f"the task of world {self.world!r} is {spec.task!r}, got task={self.task!r}")
+        self.task = spec.task
+        self.fps = round(spec.fps)
+        self.features, self.features_map = _features(spec.cameras, state_dim=spec.state_dim, action_dim=spec.action_dim)
+
+    @property
+    def gym_kwargs(self) -> dict[str, Any]:
+        return {
+            "world": self.world,
+            "horizon": self.episode_length,
+            "device": self.device,
+            "dtype": self.dtype,
+            "sampling_steps": self.sampling_steps,
+            "starts": self.starts,
+            "success_threshold": self.success_threshold,
+            "success_frames": self.success_frames,
+            "render_mode": "rgb_array",
+        }
+
+    def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, VectorEnv]]:
+        """One batch of ``n_envs`` worlds in this process: it needs no others, whatever ``use_async_envs`` says."""
+        return {self.type: {0: _Worlds(n_envs, **self.gym_kwargs)}}
+
+
+@EnvConfig.register_subclass("cosmos_twin")
+@dataclass
+class CosmosTwinEnv(EnvConfig):
+    """``--env.type=cosmos_twin``: the simulator, for the same evaluation in the world's truth.
+
+    ``task`` and ``episode_length`` (its ``horizon``) are arguments of
+    :class:`~cosmos_sim.envs.twin.env.CosmosTwin`. Actions are clipped to its bounds.
+    """
+
+    task: str | None = "Lift"
+    episode_length: int | None = None
+
+    def __post_init__(self) -> None:
+        from cosmos_sim.envs.twin.env import CAMERAS, FPS, IMAGE_SIZE
+
+        self.fps = FPS
+        self.features, self.features_map = _features(
+            dict.fromkeys(CAMERAS, (IMAGE_SIZE, IMAGE_SIZE)), state_dim=7, action_dim=7
+        )
+
+    @property
+    def gym_kwargs(self) -> dict[str, Any]:
+        return {"task": self.task, "horizon": self.episode_length, "render_mode": "rgb_array"}
+
+    def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, VectorEnv]]:
+        """``n_envs`` simulators, each in its own process if ``use_async_envs``."""
+
+        def make() -> gymnasium.Env:
+            import cosmos_sim  # noqa: F401  registers the id in the processes of their own
+
+            return _Twin(gymnasium.make("CosmosTwin-v0", **self.gym_kwargs))
+
+        makers = [freeze_after_episode_end(make)] * n_envs
+        if use_async_envs and n_envs > 1:
+            return {self.type: {0: AsyncVectorEnv(makers, context="spawn", autoreset_mode=AutoresetMode.NEXT_STEP)}}
+        return {self.type: {0: SyncVectorEnv(makers, autoreset_mode=AutoresetMode.NEXT_STEP)}}
+
+
+class _Worlds(HeldWorlds):
+    """Takes what LeRobot gives: its own reset option, and actions that no one has clipped."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        return super().reset(seed=seed, options=_ours(options))
+
+    def step(self, actions: ndarray) -> Step:
+        return super().step(_clipped(actions, self.action_space))
+
+
+class _Twin(gymnasium.Wrapper):
+    """As :class:`_Worlds`, for one simulator."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self.env.reset(seed=seed, options=_ours(options))
+
+    def step(self, action: ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        return self.env.step(_clipped(action, self.action_space))
+
+
+def _clipped(actions: ndarray, space: gymnasium.Space) -> ndarray:
+    assert isinstance(space, gymnasium.spaces.Box)
+    return np.clip(actions, space.low, space.high)
+
+
+def _ours(options: dict[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (options or {}).items() if name != NEW_ROLLOUT_OPTION}
+
+
+def _features(
+    cameras: Mapping[str, tuple[int, int]], *, state_dim: int, action_dim: int
+) -> tuple[dict[str, PolicyFeature], dict[str, str]]:
+    """LeRobot's description of the spaces, and the names under which its policies know them."""
+    features = {
+        ACTION: PolicyFeature(type=FeatureType.ACTION, shape=(action_dim,)),
+        "agent_pos": PolicyFeature(type=FeatureType.STATE, shape=(state_dim,)),
+    }
+    names = {ACTION: ACTION, "agent_pos": OBS_STATE}
+    for camera, size in cameras.items():
+        features[f"pixels/{camera}"] = PolicyFeature(type=FeatureType.VISUAL, shape=(*size, 3))
+        names[f"pixels/{camera}"] = f"{OBS_IMAGES}.{camera}"
+    return features, names
