@@ -1,6 +1,7 @@
 """Episodes into a LeRobotDataset v3, written by LeRobot's own classes."""
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -110,6 +111,7 @@ def _write(
         if dataset is None:
             raise ValueError(f"no episodes to write to {str(folder.parent / name)!r}")
         dataset.finalize()
+        _sort(folder / "meta" / "stats.json")
         for video in folder.glob("videos/*/*/*.mp4"):
             shutil.copymode(folder / "meta" / "info.json", video)  # LeRobot leaves them readable by the owner alone
     except RuntimeError as error:
@@ -121,6 +123,11 @@ def _write(
                 dataset.finalize()  # after a failure too: the garbage collector would do it in a folder that is gone
         if not quiet:
             datasets.enable_progress_bars()
+
+
+def _sort(file: Path) -> None:
+    """LeRobot writes the features' statistics in the order of a set, which differs from run to run."""
+    file.write_text(json.dumps(json.loads(file.read_text()), indent=4, sort_keys=True))
 
 
 def _add(dataset: Any, episode: Episode) -> None:

@@ -92,7 +92,8 @@ class EpisodeStore:
         self.lengths = np.asarray(self.info.lengths, dtype=np.int64)
         self.train = trained_on(len(self), fraction=fraction)
         self.held_out = held_out(len(self), fraction=fraction)
-        self._offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+        self.offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+        """Where each episode's first step is in the arrays."""
 
     def __len__(self) -> int:
         """The number of episodes."""
@@ -133,7 +134,7 @@ class EpisodeStore:
     def clips(self, windows: Windows) -> Clips:
         """The steps of ``windows``, copied out; those beyond an episode's end repeat its first or last step."""
         steps, inside = clamp(windows.steps(), self.lengths[windows.episode])
-        rows = self._offsets[windows.episode][:, None] + steps
+        rows = self.offsets[windows.episode][:, None] + steps
         return Clips(
             frames={name: images[rows] for name, images in self.frames.items()},
             state=self.state[rows],
@@ -146,7 +147,7 @@ class EpisodeStore:
     def _slice(self, episode: int) -> slice:
         if not 0 <= episode < len(self):
             raise ValueError(f"there are episodes 0..{len(self) - 1}, not {episode}")
-        return slice(int(self._offsets[episode]), int(self._offsets[episode] + self.lengths[episode]))
+        return slice(int(self.offsets[episode]), int(self.offsets[episode] + self.lengths[episode]))
 
 
 def _fingerprint(root: Path, cameras: Sequence[str]) -> str:
