@@ -28,8 +28,8 @@ class Selection:
     """Only episodes in which ``next.success`` holds at some step. Without this, failures are imitated as well."""
     skills: tuple[str, ...] = ()
     """Only episodes recorded by these scripted skills, which ``cosmos-sim collect`` notes; any by default."""
-    tail: int = 5
-    """Steps after the first success that are still imitated; what a recording holds beyond them is left out."""
+    tail: int = 2
+    """Steps after the first success that are still imitated: an episode is taken to end with them."""
     held_out: float = 0.05
     """Share of the chosen episodes (see :mod:`cosmos_sim.data.split`) that is only evaluated on."""
 
@@ -44,7 +44,7 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Demonstrations:
-    """All ``n`` steps of the chosen episodes, one after the other; images resized to ``r`` pixels squared."""
+    """The ``n`` imitated steps of the chosen episodes, one after the other; images resized to ``r`` pixels squared."""
 
     frames: Mapping[str, UInt8[Tensor, "n r r c"]]
     state: Float[Tensor, "n k"]
@@ -98,20 +98,20 @@ def load_demonstrations(selection: Selection, *, cameras: tuple[str, ...], resol
     """
     info = dataset_info(selection.data)
     chosen = choose_episodes(selection, info)
-    steps = sum(info.lengths[episode] for episode in chosen)
+    steps = sum(chosen.values())
     frames = {c: torch.empty((steps, resolution, resolution, 3), dtype=torch.uint8) for c in cameras}
     state, action = torch.empty(steps, info.state_dim), torch.empty(steps, info.action_dim)
     last = torch.empty(steps, dtype=torch.int64)
     rows, start = [], 0
-    source = read_episodes(selection.data, episodes=chosen, cameras=cameras)
-    for episode in tqdm(source, total=len(chosen), desc="demonstrations", mininterval=2.0):
-        end = start + len(episode)
+    source = tqdm(read_episodes(selection.data, episodes=list(chosen), cameras=cameras), "demonstrations", len(chosen))
+    for episode, length in zip(source, chosen.values(), strict=True):
+        end = start + length
         for camera in cameras:
-            frames[camera][start:end] = resize(torch.from_numpy(episode.frames[camera]), resolution)
-        state[start:end] = torch.from_numpy(episode.state)
-        action[start:end] = torch.from_numpy(episode.action)
+            frames[camera][start:end] = resize(torch.from_numpy(episode.frames[camera][:length]), resolution)
+        state[start:end] = torch.from_numpy(episode.state[:length])
+        action[start:end] = torch.from_numpy(episode.action[:length])
         last[start:end] = end - 1
-        rows.append(torch.arange(start, start + imitated_steps(episode, selection)))
+        rows.append(torch.arange(start, end))
         start = end
     kept = held_out(len(chosen), fraction=selection.held_out)
     return Demonstrations(
@@ -126,8 +126,8 @@ def load_demonstrations(selection: Selection, *, cameras: tuple[str, ...], resol
     )
 
 
-def choose_episodes(selection: Selection, info: DatasetInfo) -> list[int]:
-    """Indices of the episodes that ``selection`` takes, in the dataset's order; no video is decoded."""
+def choose_episodes(selection: Selection, info: DatasetInfo) -> dict[int, int]:
+    """The episodes that ``selection`` takes, in the dataset's order, and the steps of each; no video is decoded."""
     if selection.successful and not info.has_success:
         raise ValueError(
             f"{selection.data!r} has no next.success to tell successful episodes by: take all (successful=False)"
@@ -136,11 +136,11 @@ def choose_episodes(selection: Selection, info: DatasetInfo) -> list[int]:
     for skill in selection.skills:
         if skill not in skills:
             raise ValueError(f"{selection.data!r} has no episodes of skill {skill!r}; it has {sorted(set(skills))}")
-    chosen = []
+    chosen: dict[int, int] = {}
     for index, episode in enumerate(read_episodes(selection.data, cameras=())):
         wanted = not selection.skills or skills[index] in selection.skills
         if wanted and (_succeeded(episode) or not selection.successful):
-            chosen.append(index)
+            chosen[index] = imitated_steps(episode, selection)
         if len(chosen) == selection.demonstrations:
             return chosen
     if not chosen or selection.demonstrations is not None:
@@ -161,7 +161,7 @@ def recorded_skills(info: DatasetInfo) -> list[str]:
 
 
 def imitated_steps(episode: Episode, selection: Selection) -> int:
-    """How many of the episode's observations are imitated: all, or those up to ``tail`` steps after it succeeds."""
+    """How many of the episode's steps are imitated: all, or those up to ``tail`` steps after it first succeeds."""
     if not _succeeded(episode):
         return len(episode)
     assert episode.success is not None

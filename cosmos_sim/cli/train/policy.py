@@ -20,7 +20,7 @@ def policy(
     demonstrations: int | None = None,
     failures: bool = False,
     skills: tuple[str, ...] = (),
-    tail: int = 5,
+    tail: int = 2,
     cameras: tuple[str, ...] = (),
     image: str = "cnn",
     resolution: int | None = None,
