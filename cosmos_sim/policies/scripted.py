@@ -14,8 +14,8 @@ from cosmos_sim.types import Observation
 
 HABITS: dict[str, Habits] = {
     "expert": Habits(noise=0.05, aim=0.002, blunder=0.0, pace=(0.8, 1.0)),
-    "noisy": Habits(noise=0.35, aim=0.009, blunder=0.1, pace=(0.5, 1.0)),
-    "clumsy": Habits(noise=0.25, aim=0.012, blunder=0.6, pace=(0.5, 1.0)),
+    "noisy": Habits(noise=0.3, aim=0.007, blunder=0.08, pace=(0.5, 1.0)),
+    "clumsy": Habits(noise=0.25, aim=0.011, blunder=0.5, pace=(0.5, 1.0)),
     "wrong": Habits(noise=0.12, aim=0.004, blunder=1.0, pace=(0.5, 1.0)),
     "random": Habits(noise=0.3, aim=0.0, blunder=0.0, pace=(0.3, 1.0)),
 }
@@ -25,7 +25,7 @@ SKILLS = tuple(HABITS)
 
 - ``expert``: does the task, tries again after a miss, and when done holds, carries about, puts down or drops.
 - ``noisy``: the same with an unsteady hand, inaccurate aim and varying pace; fails now and then.
-- ``clumsy``: more than half of its attempts are blunders (those of ``wrong``), the others inaccurate.
+- ``clumsy``: half of its attempts are blunders (those of ``wrong``), the others inaccurate.
 - ``wrong``: only blunders: grasps beside or above the object, or with fingers already closed; lands on its edge,
   pushes it, lets go of it too soon, hesitates; takes the wrong cube, or puts the object in a wrong place.
 - ``random``: has no purpose: drifts and visits points in the working volume and near the object, pushing and at times
