@@ -221,7 +221,7 @@ class World:
                 raise ValueError(
                     f"frames of {camera!r} must be uint8 of {size[0]}x{size[1]}x3; got {images.dtype} {images.shape}"
                 )
-            parts.append(self.tokenizer.encode(torch.from_numpy(images).to(self.device)))
+            parts.append(self.tokenizer.encode(torch.from_numpy(images.copy()).to(self.device)))
         return torch.cat(parts, dim=-1).transpose(1, 2)
 
     @torch.inference_mode()

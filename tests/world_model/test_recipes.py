@@ -1,0 +1,161 @@
+"""A user's own dataset, one 96x96 camera and 14 actions: tokenizer, world, environment."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+from cosmos_sim.data.lerobot import write_dataset
+from cosmos_sim.data.store import EpisodeStore
+from cosmos_sim.training import TrainConfig, train
+from cosmos_sim.types import Episode
+from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
+from cosmos_sim.world_model.recipes.tokenizer import TokenizerRecipe, TokenizerRecipeConfig, load_tokenizer
+from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig
+from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
+from cosmos_sim.world_model.world import World
+
+TINY_TOKENIZER = TokenizerConfig(latent_channels=8, encoder_width=8, decoder_width=8)
+TINY_DIT = replace(SMALL_DIT, latent_channels=8, model_channels=32, num_blocks=2, num_heads=2, adaln_lora_dim=8)
+TRAIN = TrainConfig(
+    steps=2, warmup=1, save_every=2, eval_every=2, log_every=1, device="cpu", autocast="fp32", prefetch=0
+)
+
+
+def block_episode(rng: np.random.Generator, steps: int = 26) -> Episode:
+    """A red block that the first two actions push about; success when it is in the upper half."""
+    place, frames, states = rng.uniform(0.3, 0.7, 2), [], []
+    actions = rng.uniform(-2, 2, (steps, 14)).astype(np.float32)
+    for action in actions:
+        image = np.full((96, 96, 3), 90, np.uint8)
+        y, x = (place * 96).astype(int)
+        image[max(0, y - 6) : y + 6, max(0, x - 6) : x + 6] = (220, 40, 30)
+        frames.append(image)
+        states.append(np.concatenate([place, [0.0]]))
+        place = np.clip(place + 0.03 * action[:2], 0.1, 0.9)
+    state = np.stack(states).astype(np.float32)
+    return Episode(
+        frames={"top": np.stack(frames)}, state=state, action=actions, task="push", success=state[:, 0] < 0.5, fps=10.0
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("own") / "data"
+    write_dataset([block_episode(rng) for _ in range(4)], path)
+    return EpisodeStore(path, cache=path.parent / "cache")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(store: EpisodeStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Path]:
+    out = tmp_path_factory.mktemp("tokenizer")
+    config = TokenizerRecipeConfig(data="own", tokenizer=TINY_TOKENIZER, batch_size=4, eval_frames=8)
+    figures = train(TokenizerRecipe(config, store), TRAIN, out)
+    assert np.isfinite(figures["psnr/top"])
+    trained, trained_config, _ = load_tokenizer(out / "export")
+    assert len(trained_config.latents_mean) == 8
+    latent = trained.encode(torch.from_numpy(np.array(store.frames["top"][:20]))[None])
+    assert latent.std().item() == pytest.approx(1, abs=0.4)
+    return trained, out / "export"
+
+
+def world_config(tokenizer: Path) -> WorldRecipeConfig:
+    return WorldRecipeConfig(
+        data="own",
+        tokenizer=str(tokenizer),
+        dynamics=DynamicsConfig(state_dim=3, action_dim=14, latent_size=(12, 12), context=3, dit=TINY_DIT),
+        batch_size=4,
+        rollout=2,
+        rollout_from=2,
+        horizon=7,
+    )
+
+
+def test_two_steps_of_training_give_an_environment(
+    store: EpisodeStore, tokenizer: tuple[Tokenizer, Path], tmp_path: Path
+):
+    recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
+    figures = train(recipe, TRAIN, tmp_path / "run")
+    assert figures["psnr_12_ceiling/top"] > 0
+    assert figures["position_error_12"] >= 0
+    assert "success_accuracy" in figures
+    folder = tmp_path / "run" / "export"
+    world = World.from_pretrained(folder, device="cpu")
+    assert world.spec.cameras == {"top": (96, 96)}
+    assert world.spec.action_dim == 14
+    assert max(world.spec.action_high) > 1
+    assert "push" in (folder / "README.md").read_text()
+    env = gymnasium.make("CosmosWorld-v0", world=str(folder), device="cpu")
+    check_env(env.unwrapped)
+    observation, _ = env.reset(seed=0)
+    assert observation["pixels"]["top"].shape == (96, 96, 3)
+
+
+def test_a_broken_run_resumes_to_the_same_losses(
+    store: EpisodeStore, tokenizer: tuple[Tokenizer, Path], tmp_path: Path
+):
+    class PowerCut(RuntimeError):
+        pass
+
+    class CutRecipe(WorldRecipe):
+        def loss(self, batch: dict, step: int, generator: torch.Generator) -> dict:
+            if step == 3:
+                raise PowerCut
+            return super().loss(batch, step, generator)
+
+    config = replace(TRAIN, steps=5, eval_every=5)
+    parts = (world_config(tokenizer[1]), store, tokenizer[0])
+
+    def recipe(kind: type[WorldRecipe] = WorldRecipe) -> WorldRecipe:
+        torch.manual_seed(0)
+        return kind(*parts, cache=tmp_path / "cache")
+
+    train(recipe(), config, tmp_path / "whole")
+    with pytest.raises(PowerCut):
+        train(recipe(CutRecipe), config, tmp_path / "cut")
+    train(recipe(), config, tmp_path / "cut")
+
+    def losses(run: str) -> list[float]:
+        lines = [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        return [line["train/loss"] for line in lines if "train/loss" in line]
+
+    assert len(losses("whole")) == 5
+    assert losses("whole") == losses("cut")
+
+
+def test_rollouts_feed_the_worlds_own_frames_back(
+    store: EpisodeStore, tokenizer: tuple[Tokenizer, Path], tmp_path: Path
+):
+    """In the second part, the frames that condition the second step are imagined, so its loss depends on the first's."""
+    recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
+    single = recipe.batch(0, torch.Generator().manual_seed(1))
+    rolled = recipe.batch(2, torch.Generator().manual_seed(1))
+    assert single["latents"].shape[:2] == (4, 4)
+    assert rolled["latents"].shape[:2] == (2, 5)
+    seen = []
+    original = recipe.model.velocity
+
+    def spy(noisy, time, history, *rest, **options):
+        seen.append((history.latents[:, -1].detach().clone(), time))
+        return original(noisy, time, history, *rest, **options)
+
+    recipe.model.velocity = spy  # type: ignore[method-assign]
+    recipe.loss(rolled, 2, torch.Generator().manual_seed(0))
+    assert torch.equal(seen[0][0], rolled["latents"][:, 2].float())
+    assert not torch.allclose(seen[1][0], rolled["latents"][:, 3].float(), atol=1e-2)
+    assert all((time == 1).all() for _, time in seen)
+
+
+def test_impossible_options_are_named(store: EpisodeStore, tokenizer: tuple[Tokenizer, Path]):
+    with pytest.raises(ValueError, match="batch_size=4"):
+        replace(world_config(tokenizer[1]), rollout=3)
+    with pytest.raises(ValueError, match="96x96"):
+        TokenizerRecipe(
+            TokenizerRecipeConfig(data="own", tokenizer=TokenizerConfig(patch=8, multipliers=(1, 2, 2, 2))), store
+        )
