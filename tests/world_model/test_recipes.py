@@ -17,7 +17,7 @@ from cosmos_sim.types import Episode
 from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
 from cosmos_sim.world_model.recipes.tokenizer import TokenizerRecipe, TokenizerRecipeConfig, load_tokenizer
 from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig
-from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
+from cosmos_sim.world_model.tokenizer import TokenizerConfig
 from cosmos_sim.world_model.world import World
 
 TINY_TOKENIZER = TokenizerConfig(latent_channels=8, encoder_width=8, decoder_width=8)
@@ -53,7 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(store: EpisodeStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Path]:
+def tokenizer(store: EpisodeStore, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     out = tmp_path_factory.mktemp("tokenizer")
     config = TokenizerRecipeConfig(data="own", tokenizer=TINY_TOKENIZER, batch_size=4, eval_frames=8)
     figures = train(TokenizerRecipe(config, store), TRAIN, out)
@@ -77,9 +77,7 @@ def world_config(tokenizer: Path) -> WorldRecipeConfig:
     )
 
 
-def test_two_steps_of_training_give_an_environment(
-    store: EpisodeStore, tokenizer: tuple[Tokenizer, Path], tmp_path: Path
-):
+def test_two_steps_of_training_give_an_environment(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
     recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
     figures = train(recipe, TRAIN, tmp_path / "run")
     assert figures["psnr_12_ceiling/top"] > 0
@@ -97,16 +95,14 @@ def test_two_steps_of_training_give_an_environment(
     assert observation["pixels"]["top"].shape == (96, 96, 3)
 
 
-def test_a_broken_run_resumes_to_the_same_losses(
-    store: EpisodeStore, tokenizer: tuple[Tokenizer, Path], tmp_path: Path
-):
-    class PowerCut(RuntimeError):
+def test_a_broken_run_resumes_to_the_same_losses(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
+    class PowerCutError(RuntimeError):
         pass
 
     class CutRecipe(WorldRecipe):
         def loss(self, batch: dict, step: int, generator: torch.Generator) -> dict:
             if step == 3:
-                raise PowerCut
+                raise PowerCutError
             return super().loss(batch, step, generator)
 
     config = replace(TRAIN, steps=5, eval_every=5)
@@ -117,7 +113,7 @@ def test_a_broken_run_resumes_to_the_same_losses(
         return kind(*parts, cache=tmp_path / "cache")
 
     train(recipe(), config, tmp_path / "whole")
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCutError):
         train(recipe(CutRecipe), config, tmp_path / "cut")
     train(recipe(), config, tmp_path / "cut")
 
@@ -129,10 +125,8 @@ def test_a_broken_run_resumes_to_the_same_losses(
     assert losses("whole") == losses("cut")
 
 
-def test_rollouts_feed_the_worlds_own_frames_back(
-    store: EpisodeStore, tokenizer: tuple[Tokenizer, Path], tmp_path: Path
-):
-    """In the second part, the frames that condition the second step are imagined, so its loss depends on the first's."""
+def test_rollouts_feed_the_worlds_own_frames_back(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
+    """In the second part, the frames that condition the second step are imagined ones."""
     recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
     single = recipe.batch(0, torch.Generator().manual_seed(1))
     rolled = recipe.batch(2, torch.Generator().manual_seed(1))
@@ -152,7 +146,7 @@ def test_rollouts_feed_the_worlds_own_frames_back(
     assert all((time == 1).all() for _, time in seen)
 
 
-def test_impossible_options_are_named(store: EpisodeStore, tokenizer: tuple[Tokenizer, Path]):
+def test_impossible_options_are_named(store: EpisodeStore, tokenizer: Trained):
     with pytest.raises(ValueError, match="batch_size=4"):
         replace(world_config(tokenizer[1]), rollout=3)
     with pytest.raises(ValueError, match="96x96"):
