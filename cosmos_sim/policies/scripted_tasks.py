@@ -23,6 +23,8 @@ class Errand:
     """How far the thing is raised before it is carried."""
     release: float = 0.0
     """How high the thing's centre is above the place when it is let go."""
+    slack: float = 0.0
+    """How far from the place, horizontally, the thing may end for the errand to be done."""
     is_box: bool = True
     """Whether the fingers have to be turned to its faces."""
     elsewhere: tuple[Point, ...] = ()
@@ -31,13 +33,14 @@ class Errand:
 
 ERRANDS: dict[str, Errand] = {
     "Lift": Errand(thing="cube"),
-    "Stack": Errand(thing="red_cube", place="green_cube", carry=0.10, release=0.049),
+    "Stack": Errand(thing="red_cube", place="green_cube", carry=0.10, release=0.049, slack=0.03),
     "PickPlaceCan": Errand(
         thing="can",
         place="bin",
         grasp=0.015,
         carry=0.20,
         release=0.13,
+        slack=0.1,
         is_box=False,
         elsewhere=(np.array([-0.195, 0.0, 0.0]), np.array([0.0, -0.245, 0.0]), np.array([-0.195, -0.245, 0.0])),
     ),
@@ -61,7 +64,7 @@ def carry_out(hand: Hand, errand: Errand) -> Script:
         else:
             yield from place(hand, errand, hand[errand.place])
             yield from retreat(hand)
-            if np.linalg.norm((hand[errand.thing] - hand[errand.place])[:2]) < 0.1:
+            if np.linalg.norm((hand[errand.thing] - hand[errand.place])[:2]) < errand.slack:
                 yield from _rest(hand)
 
 
@@ -71,17 +74,17 @@ def play(hand: Hand, errand: Errand) -> Script:
     while True:
         grip = generator.choice([OPEN, CLOSED, STILL], p=[0.45, 0.45, 0.1])
         pace = generator.uniform(0.3, 1.0)
-        if generator.random() < 0.3:
+        if generator.random() < 0.25:
             drift = generator.uniform(-1, 1, 6) * [pace, pace, pace, 0.25, 0.25, 0.5]
             for _ in range(generator.integers(3, 10)):
                 yield _homeward(hand, drift, grip, errand)
             continue
         spin = generator.uniform(-0.4, 0.4)
-        spread, lowest = ((0.03, 0.03, 0.02), -0.01) if generator.random() < 0.5 else ((0.14, 0.16, 0.2), 0.0)
+        spread = (0.04, 0.04, 0.02) if generator.random() < 0.6 else (0.14, 0.16, 0.2)
         point = hand[errand.thing] + generator.uniform(-1, 1, 3) * spread
-        point[2] = max(point[2], hand[errand.thing][2] + lowest)
+        point[2] = max(point[2], hand[errand.thing][2])
         point = hand.position + (point - hand.position).clip(-0.3, 0.3)
-        yield from go(hand, point, grip=grip, pace=pace, turn=_constant(spin), steps=int(generator.integers(4, 14)))
+        yield from go(hand, point, grip=grip, pace=pace, turn=_constant(spin), steps=int(generator.integers(6, 18)))
 
 
 def pick(
