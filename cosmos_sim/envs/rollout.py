@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool
@@ -104,30 +103,6 @@ def _run(
                 if not live.any():
                     break
         yield from (record.close() for record in records)
-
-
-class HoldAtEnd(gym.Wrapper):
-    """Holds the last transition of an ended episode, with reward 0, until the next reset.
-
-    An ``AsyncVectorEnv`` with autoreset disabled keeps stepping environments that have ended; with this wrapper that
-    costs nothing and raises nothing while the others of the batch go on.
-    """
-
-    def __init__(self, env: gym.Env):
-        super().__init__(env)
-        self._last: tuple[Any, Any, bool, bool, dict[str, Any]] | None = None
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._last = None
-        return self.env.reset(seed=seed, options=options)
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        if self._last is not None:
-            return self._last
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        if terminated or truncated:
-            self._last = observation, 0.0, terminated, truncated, info
-        return observation, reward, terminated, truncated, info
 
 
 class _Stopwatch:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from cosmos_sim.envs.rollout import HoldAtEnd, rollouts
+from cosmos_sim.envs.held import HoldAtEnd
+from cosmos_sim.envs.rollout import rollouts
 
 GOAL = 1.0
 

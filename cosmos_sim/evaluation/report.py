@@ -1,0 +1,238 @@
+"""What an evaluation found, as plain data: the content of ``report.json``."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosmos_sim.evaluation.outcome import Outcome
+from cosmos_sim.metrics.agreement import Agreement, agreement
+from cosmos_sim.metrics.confusion import Confusion, confusion
+from cosmos_sim.metrics.intervals import Interval, clopper_pearson, mcnemar_exact, wilson
+
+FORMAT = "cosmos-sim evaluation 1"
+
+Outcomes = Mapping[str, Mapping[str, Sequence[Outcome]]]
+"""Side, then policy, then one outcome a seed, all in the same order."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A success rate and what the number of trials leaves open (95%)."""
+
+    successes: int
+    trials: int
+    rate: float
+    clopper_pearson: Interval
+    wilson: Interval
+
+    @classmethod
+    def of(cls, successes: int, trials: int) -> "Rate":
+        intervals = clopper_pearson(successes, trials), wilson(successes, trials)
+        return cls(successes, trials, successes / trials, *intervals)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode on one side."""
+
+    seed: int
+    success: bool
+    steps: int
+    success_probability: list[float] | None
+    """The success head's output after each step; ``None`` on a side without one."""
+
+
+@dataclass(frozen=True)
+class SideResult:
+    """One policy on one side."""
+
+    rate: Rate
+    episodes: list[Episode]
+
+
+@dataclass(frozen=True)
+class PolicyResult:
+    """One policy on all sides, by the side's name."""
+
+    name: str
+    sides: dict[str, SideResult]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """One policy in a world against the truth, start by start."""
+
+    policy: str
+    difference: float
+    """Rate in the world minus true rate."""
+    mcnemar_p: float
+    """Exact two-sided p that both sides succeed equally often from the same starts."""
+    verdicts: Confusion
+    """Closed loop on both sides: from each start, success in the world against success in truth."""
+    replay: Confusion | None
+    """The world's verdict against the truth of the very same actions; ``None`` if it was not asked for."""
+    replayed: list[bool] | None
+    """By start: whether the actions of the imagined episode succeed in truth."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A world as a judge of policies."""
+
+    world: str
+    truth: str
+    agreement: Agreement
+    verdicts: Confusion
+    replay: Confusion | None
+    start_difference: float
+    """Largest absolute difference of proprioception between the sides' start states, in its own units."""
+    pairings: list[Pairing]
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """How fast a side ran."""
+
+    side: str
+    steps: int
+    env_seconds: float
+    policy_seconds: float
+    steps_per_second: float
+    """Environment steps of counted episodes, all environments together, per second spent in the environment."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that an evaluation found, every raw outcome included."""
+
+    format: str
+    created: str
+    """UTC, ISO 8601."""
+    task: str
+    fps: float
+    horizon: int
+    seeds: list[int]
+    worlds: list[str]
+    truth: str | None
+    policies: list[PolicyResult]
+    comparisons: list[Comparison]
+    throughput: list[Throughput]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+    def to_json(self) -> str:
+        """As strict JSON: what is not a finite number is ``null``."""
+        return json.dumps(_finite(asdict(self)), indent=1, allow_nan=False) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write :meth:`to_json` beside ``path`` first, then rename it into place."""
+        write_whole(path, self.to_json())
+
+
+def compare(
+    world: str, truth: str, outcomes: Outcomes, replayed: Mapping[str, Sequence[bool]] | None = None
+) -> Comparison:
+    """Judge the side ``world`` by the side ``truth``.
+
+    ``replayed`` holds, by policy, the true verdicts of the actions taken in the world.
+    """
+    pairings = []
+    for policy, imagined in outcomes[world].items():
+        verdict, true = _successes(imagined), _successes(outcomes[truth][policy])
+        table = confusion(truth=true, verdict=verdict)
+        replay = None if replayed is None else np.array(replayed[policy], dtype=bool)
+        pairings.append(
+            Pairing(
+                policy=policy,
+                difference=float(verdict.mean() - true.mean()),
+                mcnemar_p=mcnemar_exact(table.false_positive, table.false_negative),
+                verdicts=table,
+                replay=None if replay is None else confusion(truth=replay, verdict=verdict),
+                replayed=None if replay is None else replay.tolist(),
+            )
+        )
+    policies = list(outcomes[world])
+    starts = [
+        float(np.max(np.abs(a.state[0] - b.state[0])))
+        for policy in policies
+        for a, b in zip(outcomes[world][policy], outcomes[truth][policy], strict=True)
+    ]
+    none = Confusion(0, 0, 0, 0)
+    replay_tables = [pairing.replay for pairing in pairings if pairing.replay is not None]
+    return Comparison(
+        world=world,
+        truth=truth,
+        agreement=agreement(
+            truth=np.stack([_successes(outcomes[truth][policy]) for policy in policies]),
+            simulated=np.stack([_successes(outcomes[world][policy]) for policy in policies]),
+        ),
+        verdicts=sum((pairing.verdicts for pairing in pairings), none),
+        replay=sum(replay_tables, none) if replay_tables else None,
+        start_difference=max(starts),
+        pairings=pairings,
+    )
+
+
+def policy_results(outcomes: Outcomes) -> list[PolicyResult]:
+    """Rates and raw outcomes of every policy on every side."""
+    policies = list(next(iter(outcomes.values())))
+    return [
+        PolicyResult(policy, {side: _side_result(by_policy[policy]) for side, by_policy in outcomes.items()})
+        for policy in policies
+    ]
+
+
+def throughput(outcomes: Outcomes) -> list[Throughput]:
+    """How fast each side ran, over all policies; episodes of earlier, interrupted runs included."""
+    results = []
+    for side, by_policy in outcomes.items():
+        every = [outcome for episodes in by_policy.values() for outcome in episodes]
+        steps = sum(len(outcome) for outcome in every)
+        env_seconds = sum(outcome.env_seconds for outcome in every)
+        policy_seconds = sum(outcome.policy_seconds for outcome in every)
+        results.append(Throughput(side, steps, env_seconds, policy_seconds, steps / env_seconds))
+    return results
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Write ``text`` beside ``path`` first, then rename it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _side_result(outcomes: Sequence[Outcome]) -> SideResult:
+    episodes = [
+        Episode(
+            outcome.seed,
+            outcome.success,
+            len(outcome),
+            None if outcome.probability is None else [round(float(p), 4) for p in outcome.probability],
+        )
+        for outcome in outcomes
+    ]
+    return SideResult(Rate.of(sum(outcome.success for outcome in outcomes), len(outcomes)), episodes)
+
+
+def _successes(outcomes: Sequence[Outcome]) -> np.ndarray:
+    return np.array([outcome.success for outcome in outcomes], dtype=bool)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,162 @@
+"""Policies, worlds and the simulator by name, as contenders and sides of an evaluation."""
+
+import difflib
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gymnasium.vector import VectorEnv
+
+import cosmos_sim
+from cosmos_sim.data.pretrained import find_folder
+from cosmos_sim.evaluation.outcome import fingerprint
+from cosmos_sim.evaluation.run import Contender, Side
+from cosmos_sim.types import Policy
+from cosmos_sim.world_model.world import World
+
+_LEROBOT = "lerobot:"
+
+
+def contender(source: str, *, device: str = "cpu") -> Contender:
+    """The policy named ``source`` (what :func:`~cosmos_sim.policies.load.load_policy` takes), acting on ``device``.
+
+    Raises :class:`ValueError` where there is none.
+    """
+
+    def load() -> Policy:
+        from cosmos_sim.policies.load import load_policy
+
+        return load_policy(source, device=device)
+
+    if source.startswith(_LEROBOT):
+        path, _, query = source.removeprefix(_LEROBOT).partition("?")
+        folder = Path(path)
+        # A hub id has no content here yet: its name stands for it.
+        content = [fingerprint(folder) if folder.is_dir() else path, query]
+    else:
+        folder = find_folder(source, "policy")
+        content = [fingerprint(folder)]
+    # What training exports lies in a folder that is called so in every run.
+    name = folder.parent.name if folder.name in ("export", "pretrained_model") else folder.name
+    return Contender(name, load, {"content": content, "device": device})
+
+
+def contenders(sources: Sequence[str], *, device: str = "cpu") -> list[Contender]:
+    """All of ``sources``, under names that tell them apart. Raises :class:`ValueError` if one is given twice."""
+    found = [contender(source, device=device) for source in sources]
+    for (first, one), (second, other) in itertools.combinations(zip(sources, found, strict=True), 2):
+        if one.identity == other.identity:
+            raise ValueError(f"policies {first!r} and {second!r} are the same one: it would count twice")
+    names = [one.name for one in found]
+    return [
+        one if names.count(one.name) == 1 else Contender(source, one.load, one.identity)
+        for one, source in zip(found, sources, strict=True)
+    ]
+
+
+def load_world(name: str, *, device: str | None = None, sampling_steps: int | None = None) -> tuple[World, str]:
+    """The world called ``name`` and the digest of its folder; ``None`` leaves a choice to the world."""
+    folder = find_folder(name, "world")
+    return World.from_pretrained(folder, device=device or "auto", sampling_steps=sampling_steps), fingerprint(folder)
+
+
+def world_side(name: str, world: World, content: str, *, horizon: int, width: int) -> Side:
+    """A learned world; every episode begins from the shipped start frame that its seed made in the simulator."""
+
+    def make(count: int) -> VectorEnv:
+        from cosmos_sim.envs.held import HeldWorlds
+
+        return HeldWorlds(count, world, horizon=horizon)
+
+    def options(seeds: Sequence[int]) -> Mapping[str, Any]:
+        return {"twin_seed": [int(seed) for seed in seeds]}
+
+    identity = {
+        "kind": "world",
+        "content": content,
+        "cosmos_sim": cosmos_sim.__version__,
+        "horizon": horizon,
+        "device": world.device.type,
+        "dtype": str(world.dtype),
+        "sampling_steps": len(world.times) - 1,
+    }
+    return Side(Path(name).name, identity, world.spec.fps, width, make, options)
+
+
+def twin_side(task: str, *, horizon: int, width: int | None = None) -> Side:
+    """The simulator of ``task``, in as many processes as there are cores."""
+
+    def make(count: int) -> VectorEnv:
+        from cosmos_sim.envs.held import held_twins
+
+        return held_twins(count, task, horizon=horizon)
+
+    from cosmos_sim.envs.twin.simulation import FPS
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    identity = {
+        "kind": "twin",
+        "task": task,
+        "cosmos_sim": cosmos_sim.__version__,
+        "robosuite": version("robosuite"),
+        "mujoco": version("mujoco"),
+        "horizon": horizon,
+    }
+    return Side("twin", identity, FPS, min(width or cores, 32), make)
+
+
+def twin_task(task: str) -> str:
+    """The simulator's name of a world's ``task``, which may be that name or the instruction in words.
+
+    Raises :class:`ValueError` if the simulator has no such task.
+    """
+    from cosmos_sim.envs.twin.tasks import TASKS
+
+    names = {name: name for name in TASKS} | {spec.description: name for name, spec in TASKS.items()}
+    if task not in names:
+        near = difflib.get_close_matches(task, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"the simulator has no task {task!r}, only {', '.join(TASKS)}{hint}")
+    return names[task]
+
+
+def task_text(task: str) -> str:
+    """A world's task in words, also where it goes by the simulator's name."""
+    from cosmos_sim.envs.twin.tasks import TASKS
+
+    return TASKS[task].description if task in TASKS else task
+
+
+def start_seeds(worlds: Mapping[str, World], *, episodes: int | None, seeds: Sequence[int] | None) -> list[int]:
+    """The seeds to evaluate from: ``seeds``, or the first ``episodes`` start frames of the first world.
+
+    Raises :class:`ValueError` if a world has no such start frame, or not as many.
+    """
+    if seeds is not None and episodes is not None and episodes != len(seeds):
+        raise ValueError(f"episodes={episodes} contradicts the {len(seeds)} seeds given")
+    shipped = {name: world.starts for name, world in worlds.items()}
+    for name, starts in shipped.items():
+        if starts is None:
+            raise ValueError(f"world {name!r} ships no start frames (starts.safetensors) to begin episodes from")
+    there = {name: starts.seeds.tolist() for name, starts in shipped.items() if starts is not None}
+    first = next(iter(there))
+    if seeds is None:
+        wanted = 10 if episodes is None else episodes
+        if not 1 <= wanted <= len(there[first]):
+            raise ValueError(
+                f"episodes must lie between 1 and the {len(there[first])} starts of {first!r}, got {wanted}"
+            )
+        chosen = there[first][:wanted]
+    else:
+        chosen = [int(seed) for seed in seeds]
+        if not chosen or len(set(chosen)) != len(chosen):
+            raise ValueError(f"seeds must be distinct, at least one, got {chosen}")
+    for name, known in there.items():
+        absent = sorted(set(chosen) - set(known))
+        if absent:
+            some = ", ".join(map(str, known[:8])) + (", ..." if len(known) > 8 else "")
+            raise ValueError(f"world {name!r} has no start frame of seed {absent[0]}; it has {some}")
+    return chosen
