@@ -106,7 +106,7 @@ def test_interrupted_killed_and_out_of_space_it_ends_as_if_unbroken(unbroken: Pa
     assert len(staged()) == 6
     assert not out.exists()
 
-    fourth = subprocess.run(command(out), capture_output=True, text=True, preexec_fn=full_disk)
+    fourth = subprocess.run(command(out, "--workers=1"), capture_output=True, text=True, preexec_fn=full_disk)
     assert fourth.returncode == 2
     assert "File too large" in fourth.stderr
     assert "Traceback" not in fourth.stderr
@@ -120,7 +120,9 @@ def test_interrupted_killed_and_out_of_space_it_ends_as_if_unbroken(unbroken: Pa
 
 
 def test_a_disk_that_is_full_while_recording(tmp_path: Path) -> None:
-    result = subprocess.run(command(tmp_path / "lift"), capture_output=True, text=True, preexec_fn=full_disk)
+    result = subprocess.run(
+        command(tmp_path / "lift", "--workers=1"), capture_output=True, text=True, preexec_fn=full_disk
+    )
     assert result.returncode == 2
     assert "File too large" in result.stderr
     assert not list(tmp_path.glob("lift.collecting/episodes/*"))

@@ -16,7 +16,7 @@ def test_the_shares_hold_for_any_number_of_episodes(seed: int, episodes: int) ->
     config = replace(CONFIG, seed=seed)
     counts = Counter(plan_episode(config, index).skill for index in range(episodes))
     for skill, share in SKILLS.items():
-        assert abs(counts[skill] - share * episodes) < 2
+        assert abs(counts[skill] - share * episodes) <= 3  # independent draws would stray by 20 of 480
 
 
 def test_a_skill_without_share_never_acts() -> None:
