@@ -2,13 +2,18 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from cosmos_sim.training import TrainConfig
+
+if TYPE_CHECKING:
+    from cosmos_sim.data.starts import Starts
+    from cosmos_sim.types import WorldSpec
 
 DEFAULT = TrainConfig(steps=8000, lr=6e-4, warmup=300, final_lr=0.02, ema=0.998, save_every=250, eval_every=1000)
 
@@ -29,7 +34,9 @@ def world(
     pure_noise: float = 0.4,
     foreground: float = 5.0,
     busy: float = 3.0,
-    horizon: int = 60,
+    horizon: int | None = None,
+    twin: str | None = None,
+    starts: int = 32,
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULT,
 ) -> None:
     """Train a small world on a LeRobot dataset, over a trained tokenizer.
@@ -50,7 +57,10 @@ def world(
         pure_noise: share of single steps that start from pure noise.
         foreground: weight of latent pixels that change.
         busy: how much more often windows with motion are drawn.
-        horizon: steps per episode that the world declares.
+        horizon: steps per episode that the world declares; the twin's, or 60.
+        twin: a task of the simulator twin (such as Lift) whose spaces the world declares, and from whose resets it
+            gets start frames; without it, spaces and start frames are the data's.
+        starts: how many start frames to make with the twin, from its seeds 0, 1, ...
         train: how to train.
     """
     from cosmos_sim.data.store import EpisodeStore
@@ -78,6 +88,7 @@ def world(
             num_heads=heads,
         ),
     )
+    spec, frames = twin_spec(twin, store.success is not None, range(starts)) if twin else (None, None)
     config = WorldRecipeConfig(
         data=str(data),
         tokenizer=str(tokenizer),
@@ -89,7 +100,7 @@ def world(
         times=TimeDistribution(pure_noise=pure_noise),
         foreground=foreground,
         busy=busy,
-        horizon=horizon,
+        horizon=horizon or (spec.horizon if spec else 60),
     )
     provenance = {
         "data": f"{data.name}: {len(store)} episodes, {store.info.steps} steps",
@@ -99,6 +110,40 @@ def world(
         "commit": git_commit(),
         "tokenizer": dict(codec_provenance),
     }
-    figures = run(WorldRecipe(config, store, codec, cache=cache, provenance=provenance), train, out)
+    if spec is not None:
+        spec = replace(spec, horizon=config.horizon)
+    recipe = WorldRecipe(config, store, codec, cache=cache, spec=spec, starts=frames, provenance=provenance)
+    figures = run(recipe, train, out)
     print("\n".join(f"{name:36s} {value:9.4f}" for name, value in figures.items()))
     print(f"world written to {out / 'export'}: gymnasium.make('CosmosWorld-v0', world='{out / 'export'}')")
+
+
+def twin_spec(task: str, has_success: bool, seeds: Sequence[int]) -> "tuple[WorldSpec, Starts]":
+    """The spaces of a twin's task, and start frames from its resets."""
+
+    from gymnasium import spaces
+
+    from cosmos_sim.envs.starts import starts_from_twin
+    from cosmos_sim.envs.twin.env import CosmosTwin
+    from cosmos_sim.types import WorldSpec
+
+    env = CosmosTwin(task=task)
+    seen, action = env.observation_space, env.action_space
+    assert isinstance(seen, spaces.Dict)
+    assert isinstance(action, spaces.Box)
+    pixels, state = seen["pixels"], seen["agent_pos"]
+    assert isinstance(pixels, spaces.Dict)
+    assert isinstance(state, spaces.Box)
+    spec = WorldSpec(
+        task=env.task_description,
+        cameras={name: (space.shape[0], space.shape[1]) for name, space in pixels.items() if space.shape},
+        action_low=tuple(action.low.tolist()),
+        action_high=tuple(action.high.tolist()),
+        state_low=tuple(state.low.tolist()),
+        state_high=tuple(state.high.tolist()),
+        fps=float(env.metadata["render_fps"]),
+        horizon=env._max_episode_steps,
+        has_success=has_success,
+    )
+    env.close()
+    return spec, starts_from_twin(task, seeds)

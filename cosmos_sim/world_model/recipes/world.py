@@ -5,6 +5,7 @@ is what it meets when it is used (Self-Forcing, DIAMOND, DreamDojo: without it, 
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,19 @@ class WorldRecipe:
         tokenizer: Tokenizer,
         *,
         cache: Path,
+        spec: WorldSpec | None = None,
+        starts: Starts | None = None,
         provenance: dict[str, Any] | None = None,
     ) -> None:
+        """Args:
+        cache: where the dataset's latents are kept.
+        spec: the spaces that the world will declare; by default those that the data span.
+        starts: the start frames it will carry; by default the first frames of held-out episodes.
+        provenance: whatever else its config and card should say about its making.
+
+        Raises:
+            ValueError: ``spec`` has other cameras or dimensions than the data.
+        """
         self.config = config
         self.batch_size = config.batch_size
         self.store = store
@@ -79,6 +91,11 @@ class WorldRecipe:
         self.figures: dict[str, float] = {}
         self.model = Dynamics(config.dynamics)
         self.held_out = store.held_out or store.train
+        self.spec = spec or spec_of(store, horizon=config.horizon)
+        dims = (dict(self.spec.cameras), self.spec.action_dim, self.spec.state_dim)
+        if dims != (dict(store.cameras), store.info.action_dim, store.info.state_dim):
+            raise ValueError(f"spec has cameras, action and state dimensions {dims}, unlike the data")
+        self.starts = starts or first_frames(store, self.held_out[:32])
         self.latents = encode_store(store, tokenizer, cache=cache)
         self.states = torch.from_numpy(store.state)
         self._measure()
@@ -191,45 +208,20 @@ class WorldRecipe:
     def export(self, folder: Path) -> None:
         self._world().save_pretrained(folder)
 
-    def spec(self) -> WorldSpec:
-        """The spaces the world will declare: actions as the data's, [-1, 1] where they fill no more than that."""
-        info, store = self.store.info, self.store
-        low, high = store.action.min(0), store.action.max(0)
-        unit = (low >= -1) & (high <= 1)
-        margin = 0.5 * (store.state.max(0) - store.state.min(0)) + 0.1
-        return WorldSpec(
-            task=store.tasks[0],
-            cameras=dict(store.cameras),
-            action_low=tuple(np.where(unit, -1, low).tolist()),
-            action_high=tuple(np.where(unit, 1, high).tolist()),
-            state_low=tuple((store.state.min(0) - margin).tolist()),
-            state_high=tuple((store.state.max(0) + margin).tolist()),
-            fps=float(info.fps),
-            horizon=self.config.horizon,
-            has_success=store.success is not None,
-        )
-
     def _world(self) -> World:
-        """A runnable copy of what is being trained, its starts the first frames of held-out episodes."""
+        """A runnable copy of what is being trained."""
         config = WorldConfig(
-            spec=self.spec(),
+            spec=self.spec,
             tokenizer=self.tokenizer.config,
             dynamics=self.config.dynamics,
             provenance={**self.provenance, "figures": {k: round(v, 4) for k, v in self.figures.items()}},
-        )
-        episodes = [self.store.episode(e) for e in self.held_out[:32]]
-        starts = Starts(
-            frames={c: np.stack([e.frames[c][0] for e in episodes]) for c in self.store.frames},
-            state=np.stack([e.state[0] for e in episodes]),
-            seeds=np.asarray(self.held_out[:32], dtype=np.int64),
-            task=config.spec.task,
         )
         device = self.model.state_mean.device
         return World(
             config,
             copy.deepcopy(self.tokenizer),
             copy.deepcopy(self.model),
-            starts=starts,
+            starts=self.starts,
             card=world_card(config),
             device=device,
         )
@@ -244,3 +236,32 @@ class WorldRecipe:
         states = self.store.states()
         changes = statistics([np.diff(states[e], axis=0) for e in self.store.train])
         self.model.kinematics.scale.copy_(torch.tensor(changes.scale) / self.model.state_std)
+
+
+def spec_of(store: EpisodeStore, *, horizon: int) -> WorldSpec:
+    """The spaces a dataset spans: an action is in [-1, 1] where it fills no more than that, states get a margin."""
+    low, high = store.action.min(0), store.action.max(0)
+    unit = (low >= -1) & (high <= 1)
+    margin = 0.5 * (store.state.max(0) - store.state.min(0)) + 0.1
+    return WorldSpec(
+        task=store.tasks[0],
+        cameras=dict(store.cameras),
+        action_low=tuple(np.where(unit, -1, low).tolist()),
+        action_high=tuple(np.where(unit, 1, high).tolist()),
+        state_low=tuple((store.state.min(0) - margin).tolist()),
+        state_high=tuple((store.state.max(0) + margin).tolist()),
+        fps=float(store.info.fps),
+        horizon=horizon,
+        has_success=store.success is not None,
+    )
+
+
+def first_frames(store: EpisodeStore, indices: Sequence[int]) -> Starts:
+    """The first observations of some episodes, as start frames."""
+    episodes = [store.episode(index) for index in indices]
+    return Starts(
+        frames={camera: np.stack([e.frames[camera][0] for e in episodes]) for camera in store.frames},
+        state=np.stack([e.state[0] for e in episodes]),
+        seeds=np.asarray(indices, dtype=np.int64),
+        task=store.tasks[0],
+    )
