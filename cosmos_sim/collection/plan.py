@@ -65,8 +65,8 @@ class EpisodePlan:
 def plan_episode(config: CollectionConfig, index: int) -> EpisodePlan:
     """The episode ``index`` of a collection, which depends on the seed, the shares and the index alone.
 
-    Skills follow a golden-ratio sequence through the shares, so that the shares hold within a few episodes for the first
-    ``n`` of any ``n``, and not only on average.
+    Skills follow a golden-ratio sequence through the shares, so that the shares hold within a few episodes among the
+    first ``n``, whatever ``n``, and not only on average.
     """
     offset = int.from_bytes(blake2b(str(config.seed).encode(), digest_size=8).digest()) / 2**64
     place = (offset + index * _GOLDEN) % 1.0

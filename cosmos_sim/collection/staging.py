@@ -75,7 +75,7 @@ class Staging:
         beside = self._episodes / f".{index:06d}.{os.getpid()}"
         try:
             with beside.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, allow_pickle=False, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(self._file(index))
