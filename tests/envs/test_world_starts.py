@@ -7,6 +7,7 @@ from blob_world import BlobWorld
 from cosmos_sim.data.starts import Starts
 from cosmos_sim.envs.starts import twin_task
 from cosmos_sim.envs.world import CosmosWorld
+from cosmos_sim.types import Episode
 
 
 def begin(env, seed=None, **options):
@@ -87,6 +88,30 @@ def test_a_world_without_start_frames_says_what_to_do():
 def test_starts_that_do_not_fit_the_world_are_refused(blob, change, message):
     with pytest.raises(ValueError, match=message):
         CosmosWorld(blob, starts=replace(blob.starts, **change(blob.starts)))
+
+
+def test_starts_out_of_a_lerobot_dataset_are_its_episodes_first_frames(tmp_path):
+    from cosmos_sim.data.lerobot import write_dataset
+
+    world = BlobWorld(starts=None, cameras={"top": (48, 64), "side": (32, 40)})
+    rng = np.random.default_rng(0)
+    tracks = [rng.uniform(-0.5, 0.5, (length, 3)).astype(np.float32) for length in (3, 2)]
+    episodes = [
+        Episode(frames=world.draw(track), state=track, action=np.zeros_like(track), task="push the blob", fps=8.0)
+        for track in tracks
+    ]
+    write_dataset(episodes, tmp_path / "pushes")
+    env = CosmosWorld(world, starts=tmp_path / "pushes")
+    for episode in (0, 1):
+        for observation, info in (env.reset(seed=episode), env.reset(seed=8, options={"start": episode})):
+            assert info["start_seed"] == episode
+            expected = np.clip(tracks[episode][0], world.spec.state_low, world.spec.state_high)
+            assert observation["agent_pos"] == pytest.approx(expected)
+            drawn = world.draw(tracks[episode][0])
+            for camera, image in observation["pixels"].items():
+                assert np.abs(image.astype(float) - drawn[camera]).mean() < 4
+    with pytest.raises(ValueError, match="starts' frames are 48x64"):
+        CosmosWorld(BlobWorld(), starts=str(tmp_path / "pushes"))
 
 
 def test_the_twins_tasks_are_known_by_name_and_in_words():
