@@ -137,9 +137,6 @@ class Simulation:
     def _arm(self) -> Any:
         return self._robot.part_controllers["right"]
 
-    def close(self) -> None:
-        self._env.close()
-
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
