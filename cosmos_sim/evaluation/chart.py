@@ -50,14 +50,12 @@ def scatter(names: Sequence[str], simulated: Sequence[Rate], truth: Sequence[Rat
 
 def interval_bar(rate: Rate, kind: str) -> str:
     """A rate on a scale from 0 to 100% with its Clopper-Pearson interval; ``kind`` is ``world`` or ``truth``."""
-    low, high = 200 * rate.clopper_pearson.low, 200 * rate.clopper_pearson.high
+    low, high = 100 * rate.clopper_pearson.low, 100 * rate.clopper_pearson.high
+    ticks = "".join(f'<line class="grid" x1="{x}%" x2="{x}%" y1="4" y2="12"/>' for x in (0, 50, 100))
     return (
-        f'<svg class="interval {kind}" viewBox="-5 0 210 14" aria-hidden="true">'
-        '<line class="grid" x1="0" x2="200" y1="7" y2="7"/>'
-        '<line class="grid" x1="0" x2="0" y1="3" y2="11"/><line class="grid" x1="100" x2="100" y1="3" y2="11"/>'
-        '<line class="grid" x1="200" x2="200" y1="3" y2="11"/>'
-        f'<line class="bar {kind}" x1="{low:.1f}" x2="{high:.1f}" y1="7" y2="7"/>'
-        f'<circle class="dot {kind}" cx="{200 * rate.rate:.1f}" cy="7" r="4.5"/></svg>'
+        f'<svg class="interval" aria-hidden="true"><line class="grid" x1="0%" x2="100%" y1="8" y2="8"/>{ticks}'
+        f'<line class="bar {kind}" x1="{low:.1f}%" x2="{high:.1f}%" y1="8" y2="8"/>'
+        f'<circle class="dot {kind}" cx="{100 * rate.rate:.1f}%" cy="8" r="4.5"/></svg>'
     )
 
 

@@ -107,9 +107,10 @@ def _agreement(report: Report, comparison: Comparison) -> str:
     for label, field, meaning in AGREEMENT_ROWS:
         figure = getattr(result, field)
         note = f'<span class="note">{escape(figure.note)}</span>' if figure.note and figure.note not in meaning else ""
+        value, _, interval = figure_text(figure, field).partition("  ")
         rows.append(
-            f'<tr><th scope="row">{escape(label.strip())}</th><td class="figure">{escape(figure_text(figure, field))}'
-            f'</td><td class="meaning">{escape(meaning)}{note}</td></tr>'
+            f'<tr><th scope="row">{escape(label.strip())}</th><td class="figure">{escape(value)}'
+            f'<small>{escape(interval)}</small></td><td class="meaning">{escape(meaning)}{note}</td></tr>'
         )
     chart = scatter(
         [policy.name for policy in report.policies],
@@ -211,7 +212,10 @@ def _count(number: int, word: str) -> str:
 
 
 def _points(value: float | None, sign: str) -> str:
-    return "undefined" if value is None else f"{100 * value:{sign}.0f}<small> points</small>"
+    if value is None:
+        return "undefined"
+    rounded = round(100 * value)
+    return f"{rounded:{sign if rounded else ''}d}<small> points</small>"
 
 
 def _number(value: float | None, form: str) -> str:
