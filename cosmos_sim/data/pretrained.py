@@ -6,12 +6,9 @@ Found by name (shipped in the package), by path or by hub id; read without ever 
 import difflib
 import json
 import os
-import shutil
-import tempfile
 import types
 import typing
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -55,7 +52,9 @@ def find_folder(name: str | os.PathLike[str], kind: str) -> Path:
             tried = f"; the hub did not give it either ({type(error).__name__}: {str(error).splitlines()[0]})"
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown {kind} {str(name)!r}: no such folder, and the shipped ones are {sorted(known)}{hint}{tried}")
+    raise ValueError(
+        f"unknown {kind} {str(name)!r}: no such folder, and the shipped ones are {sorted(known)}{hint}{tried}"
+    )
 
 
 def read_config(folder: Path, kind: str) -> dict[str, Any]:
@@ -117,26 +116,6 @@ def load_weights(module: nn.Module, path: Path) -> None:
         if tensor.shape != own[key].shape:
             raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(own[key].shape)}")
     module.load_state_dict(tensors)
-
-
-@contextmanager
-def written_whole(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to write into that takes ``folder``'s place, complete, when the block ends without an error."""
-    target = Path(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield beside
-        beside.chmod(0o755)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-            target.rename(old / "old")
-            beside.rename(target)
-            shutil.rmtree(old)
-        else:
-            beside.rename(target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def to_json(config: Any) -> str:

@@ -12,7 +12,8 @@ from numpy import ndarray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json, written_whole
+from cosmos_sim.data.files import new_folder
+from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
 from cosmos_sim.policies.diffusion import DiffusionConfig, DiffusionModel
 from cosmos_sim.policies.encoder import EncoderConfig, centre_crop, resize
 from cosmos_sim.policies.regression import RegressionConfig, RegressionModel
@@ -112,7 +113,7 @@ class LearnedPolicy:
 
     def save_pretrained(self, folder: Path | str, *, card: str) -> None:
         """Make ``folder`` hold config.json, model.safetensors (half-precision parameters) and README.md (``card``)."""
-        with written_whole(folder) as beside:
+        with new_folder(Path(folder)) as beside:
             self.write(beside, card=card)
 
     def write(self, folder: Path, *, card: str) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from cosmos_sim.data.files import new_folder
 from cosmos_sim.training.ema import Ema
-from cosmos_sim.training.folders import new_folder
 from cosmos_sim.training.weights import load_weights, named_weights, save_weights
 
 _MODEL, _EMA, _OPTIMIZER, _META = "model.safetensors", "ema.safetensors", "optimizer.pt", "checkpoint.json"

@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from cosmos_sim.training.folders import new_file
+from cosmos_sim.data.files import new_file
 from cosmos_sim.training.video import encode_gif, write_mp4
 
 

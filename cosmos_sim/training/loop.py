@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cosmos_sim.data.files import new_file, new_folder
 from cosmos_sim.training.batches import batches
 from cosmos_sim.training.checkpoint import Checkpoints
 from cosmos_sim.training.config import TrainConfig
@@ -24,7 +25,6 @@ from cosmos_sim.training.device import (
     stream_seed,
 )
 from cosmos_sim.training.ema import Ema
-from cosmos_sim.training.folders import new_file, new_folder
 from cosmos_sim.training.interrupt import Interrupt, Interrupted, only_run
 from cosmos_sim.training.log import Log, Window
 from cosmos_sim.training.optimizer import make_optimizer

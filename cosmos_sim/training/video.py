@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
-from cosmos_sim.training.folders import new_file
+from cosmos_sim.data.files import new_file
 
 
 def write_mp4(path: Path, frames: UInt8[ndarray, "t h w c"], fps: float) -> None:

@@ -5,7 +5,8 @@ frame to predict. Known frames replace the noise and are marked in the mask chan
 temporal patch is as long as the window, so a step costs no more tokens than a single image has.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from jaxtyping import Float
@@ -83,8 +84,12 @@ class History:
             actions=torch.cat([self.actions[:, 1:], action[:, None]], dim=1),
         )
 
+    @staticmethod
+    def join(parts: Sequence["History"]) -> "History":
+        return History(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(History)))
+
     def select(self, indices: Tensor) -> "History":
-        return History(*(x[indices] for x in (self.anchor, self.latents, self.states, self.actions)))
+        return History(*(getattr(self, f.name)[indices] for f in fields(self)))
 
 
 class Dynamics(nn.Module):

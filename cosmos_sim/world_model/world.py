@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy import ndarray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json, written_whole
+from cosmos_sim.data.files import new_folder
+from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
 from cosmos_sim.data.starts import Starts
 from cosmos_sim.training.device import has_fast_bf16, select_device
 from cosmos_sim.types import Frames, Prediction, WorldSpec
@@ -135,7 +137,7 @@ class World:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the world's folder, whole or not at all; matrices in bf16."""
-        with written_whole(folder) as beside:
+        with new_folder(Path(folder)) as beside:
             (beside / "config.json").write_text(to_json({"kind": "world", "format": FORMAT, **vars(self.config)}))
             save_file(_stored(self.tokenizer), beside / "tokenizer.safetensors")
             save_file(_stored(self.dynamics), beside / "dynamics.safetensors")
@@ -202,6 +204,14 @@ class World:
             state.history.select(chosen),
             tuple(state.seeds[i] for i in indices),
             tuple(state.steps[i] for i in indices),
+        )
+
+    def join(self, states: Sequence[WorldState]) -> WorldState:
+        """The worlds of several states, one after the other, as one."""
+        return WorldState(
+            History.join([s.history for s in states]),
+            tuple(seed for s in states for seed in s.seeds),
+            tuple(step for s in states for step in s.steps),
         )
 
     @torch.inference_mode()

@@ -1,6 +1,5 @@
 """A dataset's frames as latents, encoded once and kept on disk."""
 
-import os
 from hashlib import blake2b
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from jaxtyping import Float16
 from numpy import ndarray
 from tqdm import tqdm
 
+from cosmos_sim.data.files import new_file
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.training.device import has_fast_bf16, select_device
 from cosmos_sim.world_model.tokenizer import Tokenizer
@@ -35,10 +35,8 @@ def encode_store(
     if not path.is_file():
         tokenizer.to(target).eval()
         shape = (store.info.steps, tokenizer.config.latent_channels, sizes[0][0], sum(w for _, w in sizes))
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with beside.open("wb") as file:
+            with new_file(path) as partial, partial.open("wb") as file:
                 header = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 for episode in tqdm(range(len(store)), "encoding", unit="episode"):
@@ -49,9 +47,7 @@ def encode_store(
                             parts.append(torch.cat([tokenizer.encode(p) for p in pixels.split(64, dim=1)], dim=2))
                     latent = torch.cat(parts, dim=-1)[0].transpose(0, 1).half().cpu().contiguous()
                     file.write(latent.numpy().data)
-            beside.rename(path)
         finally:
-            beside.unlink(missing_ok=True)
             tokenizer.to(before)
     return np.load(path, mmap_mode="r")
 
