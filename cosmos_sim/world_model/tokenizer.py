@@ -7,7 +7,7 @@ use it frame by frame: they move one action at a time, so that time must not be 
 from dataclasses import dataclass
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d, unpatchify
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -98,8 +98,13 @@ class Tokenizer(nn.Module):
         return distribution.mean, distribution.logvar
 
     def pixels(self, latent: Float[Tensor, "b z t i j"]) -> Float[Tensor, "bt c 1 h w"]:
-        """Images in [-1, 1] of raw latents, every frame by itself."""
-        return self.vae.decode(rearrange(latent, "b z t i j -> (b t) z 1 i j")).sample
+        """Images of raw latents, every frame by itself: ``vae.decode`` without its clamp to [-1, 1].
+
+        The clamp has no gradient: trained through it, whatever is nearly white stays white.
+        """
+        single = rearrange(latent, "b z t i j -> (b t) z 1 i j")
+        folded = self.vae.decoder(self.vae.post_quant_conv(single), first_chunk=True)
+        return unpatchify(folded, self.config.patch)
 
     @property
     def dtype(self) -> torch.dtype:

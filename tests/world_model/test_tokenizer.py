@@ -40,6 +40,17 @@ def test_shapes_and_statistics():
         torch.testing.assert_close(plain.encode(frames[1:, 2:]), latent[1:, :, 2:])
 
 
+def test_pixels_are_those_of_diffusers_but_for_the_clamp():
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(TINY).eval()
+    latent = torch.randn(2, 6, 1, 4, 6)
+    with torch.no_grad():
+        tokenizer.vae.decoder.conv_out.weight.mul_(20)
+        free, clamped = tokenizer.pixels(latent), tokenizer.vae.decode(latent).sample
+    assert free.abs().max() > 1
+    torch.testing.assert_close(free.clamp(-1, 1), clamped)
+
+
 def test_pixels_survive_the_way_in_and_out():
     frames = torch.arange(256, dtype=torch.uint8).repeat(3, 1).T.reshape(1, 1, 16, 16, 3).contiguous()
     pixels = to_model(frames)

@@ -18,6 +18,8 @@ def tokenizer(
     batch_size: int = 32,
     foreground: float = 5.0,
     kl: float = 1e-4,
+    init: str | None = None,
+    decoder_only: bool = False,
     model: Annotated[TokenizerConfig, tyro.conf.arg(name="")] = TokenizerConfig(),  # noqa: B008
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULT,
 ) -> None:
@@ -30,15 +32,26 @@ def tokenizer(
         batch_size: frames per step.
         foreground: weight of pixels that differ from their camera's median image.
         kl: weight of the latent's divergence from a standard normal.
+        init: a trained tokenizer to go on from.
+        decoder_only: keep its encoder, so that worlds trained on its latents stay valid.
         model: sizes of the tokenizer.
         train: how to train.
     """
+    from cosmos_sim.cli.train._provenance import provenance
     from cosmos_sim.data.store import EpisodeStore
     from cosmos_sim.training import train as run
     from cosmos_sim.world_model.recipes.tokenizer import TokenizerRecipe, TokenizerRecipeConfig
 
     store = EpisodeStore(data, cache=cache or out.parent / "cache", progress=True)
-    config = TokenizerRecipeConfig(data=str(data), tokenizer=model, batch_size=batch_size, foreground=foreground, kl=kl)
-    figures = run(TokenizerRecipe(config, store), train, out)
+    config = TokenizerRecipeConfig(
+        data=str(data),
+        tokenizer=model,
+        batch_size=batch_size,
+        foreground=foreground,
+        kl=kl,
+        init=init,
+        decoder_only=decoder_only,
+    )
+    figures = run(TokenizerRecipe(config, store, provenance=provenance(data, out, store, train)), train, out)
     print("\n".join(f"{name:28s} {value:8.2f}" for name, value in figures.items()))
     print(f"tokenizer written to {out / 'export'}")

@@ -1,7 +1,5 @@
 """``cosmos-sim train world``."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,9 +61,9 @@ def world(
         starts: how many start frames to make with the twin, from its seeds 0, 1, ...
         train: how to train.
     """
+    from cosmos_sim.cli.train._provenance import provenance
     from cosmos_sim.data.store import EpisodeStore
     from cosmos_sim.training import train as run
-    from cosmos_sim.training.provenance import git_commit
     from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
     from cosmos_sim.world_model.flow import TimeDistribution
     from cosmos_sim.world_model.recipes.tokenizer import load_tokenizer
@@ -102,17 +100,10 @@ def world(
         busy=busy,
         horizon=horizon or (spec.horizon if spec else 60),
     )
-    provenance = {
-        "data": f"{data.name}: {len(store)} episodes, {store.info.steps} steps",
-        "command": "cosmos-sim " + shlex.join(sys.argv[1:]),
-        "seed": train.seed,
-        "steps": train.steps,
-        "commit": git_commit(),
-        "tokenizer": dict(codec_provenance),
-    }
+    made = {**provenance(data, out, store, train), "tokenizer": dict(codec_provenance)}
     if spec is not None:
         spec = replace(spec, horizon=config.horizon)
-    recipe = WorldRecipe(config, store, codec, cache=cache, spec=spec, starts=frames, provenance=provenance)
+    recipe = WorldRecipe(config, store, codec, cache=cache, spec=spec, starts=frames, provenance=made)
     figures = run(recipe, train, out)
     print("\n".join(f"{name:36s} {value:9.4f}" for name, value in figures.items()))
     print(f"world written to {out / 'export'}: gymnasium.make('CosmosWorld-v0', world='{out / 'export'}')")

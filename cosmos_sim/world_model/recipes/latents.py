@@ -21,7 +21,7 @@ def encode_store(
 ) -> Float16[ndarray, "steps c h w"]:
     """Latents of all steps, the cameras side by side, mapped from a file in ``cache`` that is made if it is not there.
 
-    The file's name is a hash of the tokenizer's weights and of the decoded frames' files.
+    The file's name is a hash of the encoder's weights and of the decoded frames' files.
 
     Raises:
         ValueError: cameras of unequal heights, or sizes that do not divide into latents.
@@ -54,7 +54,8 @@ def encode_store(
 
 def _fingerprint(store: EpisodeStore, tokenizer: Tokenizer) -> str:
     digest = blake2b(digest_size=12)
-    for name, tensor in sorted(tokenizer.state_dict().items()):
+    encoder = {**tokenizer.vae.encoder.state_dict(prefix="encoder."), **tokenizer.vae.quant_conv.state_dict()}
+    for name, tensor in sorted(encoder.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().data)
     digest.update(repr(tokenizer.config).encode())

@@ -32,6 +32,14 @@ class TokenizerRecipeConfig:
     kl: float = 1e-4
     """Weight of the Kullback-Leibler divergence of the latent from a standard normal, per latent value."""
     eval_frames: int = 256
+    init: str | None = None
+    """A trained tokenizer to go on from."""
+    decoder_only: bool = False
+    """Keep the encoder and the latents' statistics as they are, so that worlds trained on its latents stay valid."""
+
+    def __post_init__(self) -> None:
+        if self.decoder_only and self.init is None:
+            raise ValueError("decoder_only keeps a trained encoder: init must name it")
 
 
 class TokenizerRecipe:
@@ -39,11 +47,23 @@ class TokenizerRecipe:
 
     name = "tokenizer"
 
-    def __init__(self, config: TokenizerRecipeConfig, store: EpisodeStore) -> None:
+    def __init__(
+        self, config: TokenizerRecipeConfig, store: EpisodeStore, *, provenance: Mapping[str, Any] | None = None
+    ) -> None:
         self.config = config
+        self.provenance = provenance or {}
         self.batch_size = config.batch_size
         self.store = store
         self.model = Tokenizer(config.tokenizer)
+        if config.init is not None:
+            trained, trained_config, _ = load_tokenizer(config.init)
+            sizes = replace(trained_config, latents_mean=None, latents_std=None)
+            if sizes != replace(config.tokenizer, latents_mean=None, latents_std=None):
+                raise ValueError(f"{config.init} is a tokenizer of {sizes}, not of {config.tokenizer}")
+            self.model.load_state_dict(trained.state_dict())
+        if config.decoder_only:
+            self.model.vae.encoder.requires_grad_(False)
+            self.model.vae.quant_conv.requires_grad_(False)
         for height, width in store.cameras.values():
             self.model.latent_size(height, width)
         self.held_out = store.held_out or store.train
@@ -111,7 +131,9 @@ class TokenizerRecipe:
 
     def export(self, folder: Path) -> None:
         config = replace(self.config.tokenizer, latents_mean=tuple(self._mean), latents_std=tuple(self._std))
-        provenance = {"data": self.config.data, "figures": self.figures}
+        if self.config.decoder_only:
+            config = load_tokenizer(self.config.init or "")[1]
+        provenance = {**self.provenance, "figures": self.figures}
         (folder / "config.json").write_text(
             to_json({"kind": "tokenizer", "tokenizer": config, "provenance": provenance})
         )
