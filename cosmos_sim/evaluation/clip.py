@@ -56,7 +56,7 @@ def mp4(video: UInt8[ndarray, "t h w c"], *, fps: float, quality: int = 24) -> b
     with av.open(file, mode="w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = video.shape[2], video.shape[1], "yuv420p"
-        stream.options = {"crf": str(quality), "preset": "medium", "threads": "1"}
+        stream.options = {"crf": str(quality), "preset": "veryfast", "threads": "1"}
         for image in video:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
         container.mux(stream.encode())

@@ -30,6 +30,5 @@ def replays(task: str, outcomes: Sequence[Outcome], *, progress: Callable[[], No
             if progress is not None:
                 progress()
     finally:
-        simulation.close()
         twin.close()
     return verdicts

@@ -127,7 +127,7 @@ class Report:
 
     def to_json(self) -> str:
         """As strict JSON: what is not a finite number is ``null``."""
-        return json.dumps(_finite(asdict(self)), indent=1, allow_nan=False) + "\n"
+        return strict_json(asdict(self))
 
     def save(self, path: str | Path) -> None:
         """Write :meth:`to_json` beside ``path`` first, then rename it into place."""
@@ -197,6 +197,11 @@ def throughput(outcomes: Outcomes) -> list[Throughput]:
         policy_seconds = sum(outcome.policy_seconds for outcome in every)
         results.append(Throughput(side, steps, env_seconds, policy_seconds, steps / env_seconds))
     return results
+
+
+def strict_json(value: Any) -> str:
+    """Dictionaries, lists and scalars as strict JSON: what is not a finite number is ``null``."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False) + "\n"
 
 
 def write_whole(path: str | Path, text: str) -> None:

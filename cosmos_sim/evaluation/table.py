@@ -105,13 +105,14 @@ def figure_text(figure: Figure, field: str) -> str:
 
 
 def _confusions(comparison: Comparison) -> list[str]:
-    lines = ["  closed loop on both sides, same start", *_confusion(comparison.verdicts)]
+    lines = ["  closed loop on both sides, same start", *confusion_text(comparison.verdicts)]
     if comparison.replay is not None:
-        lines += ["  the same actions replayed in the simulator", *_confusion(comparison.replay)]
+        lines += ["  the same actions replayed in the simulator", *confusion_text(comparison.replay)]
     return lines
 
 
-def _confusion(table: Confusion) -> list[str]:
+def confusion_text(table: Confusion) -> list[str]:
+    """The four counts in two indented lines under a header, and what share is right."""
     balanced = table.balanced_accuracy
     shares = f"{100 * (table.accuracy or 0):.0f}% right"
     shares += ", balanced accuracy undefined: the truth holds one outcome only" if balanced is None else ""

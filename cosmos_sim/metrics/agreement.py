@@ -144,7 +144,9 @@ def permutation(*, truth: Rates, simulated: Rates, seed: int = 0) -> Figure:
     products = simulated[orders] @ truth
     at_least = int(np.sum(products >= simulated @ truth - 1e-9))
     if exact:
-        return Figure(at_least / len(orders), note=f"exact over {len(orders)} matchings, so never below {1 / len(orders):.2g}")
+        return Figure(
+            at_least / len(orders), note=f"exact over {len(orders)} matchings, so never below {1 / len(orders):.2g}"
+        )
     return Figure((at_least + 1) / (len(orders) + 1), note=f"Monte Carlo over {len(orders)} matchings")
 
 
@@ -189,9 +191,7 @@ def mmrv_interval(
         starts = generator.integers(n, size=n)
         values.append(mmrv(truth=truth[:, starts].mean(axis=1), simulated=simulated[:, starts].mean(axis=1)))
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Figure(
-        value, float(low), float(high), "bootstrap over start states, policies as they are"
-    )
+    return Figure(value, float(low), float(high), "bootstrap over start states, policies as they are")
 
 
 def _correlation(a: ndarray, b: ndarray) -> float:

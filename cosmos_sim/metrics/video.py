@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 _PEAK = 255.0
@@ -10,18 +10,35 @@ _WINDOW = 11
 _SIGMA = 1.5
 
 
-def psnr(*, truth: UInt8[ndarray, "*batch h w c"], estimate: UInt8[ndarray, "*batch h w c"]) -> float:
+def psnr(
+    *,
+    truth: UInt8[ndarray, "*batch h w c"],
+    estimate: UInt8[ndarray, "*batch h w c"],
+    where: Bool[ndarray, "*batch h w"] | None = None,
+) -> float:
     """Peak signal-to-noise ratio in dB, ``10 log10(255^2 / MSE)``; infinite for identical frames.
 
     The squared error is pooled over every frame given before the logarithm, so that one easy clip cannot lift the
-    figure of many hard ones, as a mean of per-clip values would let it.
+    figure of many hard ones, as a mean of per-clip values would let it. ``where`` picks the pixels that count.
 
     Raises:
         ValueError: for unequal shapes, no pixels, or frames that are not ``uint8``.
     """
     _check(truth, estimate)
-    total = sum(_squared_error(a, b) for a, b in zip(_images(truth), _images(estimate), strict=True))
-    return float("inf") if total == 0 else 10 * float(np.log10(_PEAK**2 * truth.size / total))
+    if where is not None and (where.shape != truth.shape[:-1] or not where.any()):
+        raise ValueError(f"where must be of shape {truth.shape[:-1]} and pick a pixel, got {where.shape}")
+    masks = [None] * len(_images(truth)) if where is None else where.reshape(-1, *where.shape[-2:])
+    triples = zip(_images(truth), _images(estimate), masks, strict=True)
+    total = sum(_squared_error(a, b) if m is None else _squared_error(a[m], b[m]) for a, b, m in triples)
+    values = truth.size if where is None else int(where.sum()) * truth.shape[-1]
+    return float("inf") if total == 0 else 10 * float(np.log10(_PEAK**2 * values / total))
+
+
+def changed(
+    start: UInt8[ndarray, "*batch h w c"], end: UInt8[ndarray, "*batch h w c"], *, levels: int = 24
+) -> Bool[ndarray, "*batch h w"]:
+    """Where the two differ by more than ``levels`` of 255 in any channel: what moved, rather than the background."""
+    return np.any(np.abs(start.astype(np.int16) - end.astype(np.int16)) > levels, axis=-1)
 
 
 def ssim(*, truth: UInt8[ndarray, "*batch h w c"], estimate: UInt8[ndarray, "*batch h w c"]) -> float:

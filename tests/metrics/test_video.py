@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from cosmos_sim.metrics.video import psnr, ssim
+from cosmos_sim.metrics.video import changed, psnr, ssim
 
 
 @pytest.fixture
@@ -25,6 +25,26 @@ def test_psnr_pools_squared_error_over_frames():
     estimate[1] = 10
     assert psnr(truth=truth, estimate=estimate) == pytest.approx(10 * np.log10(255**2 / 50))
     assert psnr(truth=truth, estimate=truth) == float("inf")
+
+
+def test_psnr_of_chosen_pixels(pair):
+    truth, estimate = pair
+    where = changed(truth, estimate, levels=20)
+    assert 0 < where.mean() < 0.5
+    error = (truth[where].astype(float) - estimate[where].astype(float)) ** 2
+    assert psnr(truth=truth, estimate=estimate, where=where) == pytest.approx(10 * np.log10(255**2 / error.mean()))
+    assert psnr(truth=truth, estimate=estimate, where=np.ones_like(where)) == psnr(truth=truth, estimate=estimate)
+    with pytest.raises(ValueError, match="pick a pixel"):
+        psnr(truth=truth, estimate=estimate, where=np.zeros_like(where))
+
+
+def test_changed_looks_at_any_channel_and_both_signs():
+    start = np.full((2, 3, 3), 100, dtype=np.uint8)
+    end = start.copy()
+    end[0, 1, 2], end[1, 2, 0], end[0, 0, 0] = 60, 130, 110
+    expected = np.zeros((2, 3), dtype=bool)
+    expected[0, 1] = expected[1, 2] = True
+    np.testing.assert_array_equal(changed(start, end), expected)
 
 
 def test_ssim_equals_scikit_image(pair):
