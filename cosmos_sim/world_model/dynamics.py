@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cosmos_sim.world_model.dit import DiT, DiTConfig
-from cosmos_sim.world_model.flow import interpolate
+from cosmos_sim.world_model.flow import interpolate, velocity_to
 from cosmos_sim.world_model.heads import Kinematics, Readout
 from cosmos_sim.world_model.sampler import euler
 
@@ -113,7 +113,7 @@ class Dynamics(nn.Module):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_std", torch.ones(size))
 
-    def velocity(
+    def predict(
         self,
         noisy: Float[Tensor, "b c h w"],
         time: Float[Tensor, "b"],
@@ -124,7 +124,11 @@ class Dynamics(nn.Module):
         context_noise: Float[Tensor, "b k c h w"] | None = None,
         context_level: Float[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """Velocity of the frame that follows ``history`` under ``action``.
+        """The data at the end of the flow: the frame that follows ``history`` under ``action``.
+
+        The transformer says what changes against the last frame, and the flow's velocity is ``(noisy - data) / time``.
+        Asked for the velocity itself, as the large models are, a network this narrow spends itself on passing the noise
+        through (Li and He, "Back to Basics: Let Denoising Generative Models Denoise", arXiv 2511.13720).
 
         Args:
             noisy: that frame at ``time``.
@@ -144,8 +148,8 @@ class Dynamics(nn.Module):
         mask[:, :, 1:-1] = known.view(-1, 1, 1, 1, 1)
         actions = torch.cat([history.actions, action[:, None]], dim=1)
         conditioning = torch.cat([history.states.flatten(1), state, actions.flatten(1)], dim=-1)
-        out = self.dit(window, 1000 * time[:, None], mask, action=conditioning[:, None])
-        return out[:, :, -1]
+        change = self.dit(window, 1000 * time[:, None], mask, action=conditioning[:, None])[:, :, -1]
+        return history.latents[:, -1] + change
 
     def predict_state(self, history: History, action: Float[Tensor, "b a"]) -> Float[Tensor, "b n"]:
         return self.kinematics(history.states, torch.cat([history.actions, action[:, None]], dim=1))
@@ -170,11 +174,12 @@ class Dynamics(nn.Module):
         state = self.predict_state(history, action)
         level = noise.new_full((len(noise),), context_level)
 
-        def velocity(x: Tensor, time: float) -> Tensor:
+        def towards(x: Tensor, time: float) -> Tensor:
             t = noise.new_full((len(noise),), time)
-            return self.velocity(x, t, history, action, state, context_noise=noise[:, :-1], context_level=level)
+            data = self.predict(x, t, history, action, state, context_noise=noise[:, :-1], context_level=level)
+            return velocity_to(data, x, time)
 
-        latent = euler(velocity, noise[:, -1], times)
+        latent = euler(towards, noise[:, -1], times)
         latent = latent.clamp(-self.config.latent_limit, self.config.latent_limit)
         logit, state = self.read(history, latent, state)
         return history.append(action, latent, state), logit

@@ -20,9 +20,9 @@ def velocity(data: Tensor, noise: Tensor) -> Tensor:
     return noise - data
 
 
-def data_from_velocity(sample: Tensor, velocity: Tensor, t: Tensor | float) -> Tensor:
-    """The data at the end of the straight path through ``sample`` at time ``t``: ``sample - t velocity``."""
-    return sample - t * velocity
+def velocity_to(data: Tensor, sample: Tensor, t: Tensor | float) -> Tensor:
+    """The velocity at ``sample``, time ``t > 0``, of the straight path to ``data``: ``(sample - data) / t``."""
+    return (sample - data) / t
 
 
 def shift_time(u: Tensor, shift: float) -> Tensor:

@@ -133,13 +133,13 @@ def test_rollouts_feed_the_worlds_own_frames_back(store: EpisodeStore, tokenizer
     assert single["latents"].shape[:2] == (4, 4)
     assert rolled["latents"].shape[:2] == (2, 5)
     seen = []
-    original = recipe.model.velocity
+    original = recipe.model.predict
 
     def spy(noisy, time, history, *rest, **options):
         seen.append((history.latents[:, -1].detach().clone(), time))
         return original(noisy, time, history, *rest, **options)
 
-    recipe.model.velocity = spy  # type: ignore[method-assign]
+    recipe.model.predict = spy  # type: ignore[method-assign]
     recipe.loss(rolled, 2, torch.Generator().manual_seed(0))
     assert torch.equal(seen[0][0], rolled["latents"][:, 2].float())
     assert not torch.allclose(seen[1][0], rolled["latents"][:, 3].float(), atol=1e-2)

@@ -23,7 +23,7 @@ from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.data.windows import all_windows, clamp, draw, motion_weights
 from cosmos_sim.types import WorldSpec
 from cosmos_sim.world_model.dynamics import Dynamics, DynamicsConfig, History
-from cosmos_sim.world_model.flow import TimeDistribution, data_from_velocity, interpolate, velocity
+from cosmos_sim.world_model.flow import TimeDistribution, interpolate
 from cosmos_sim.world_model.recipes.card import world_card
 from cosmos_sim.world_model.recipes.latents import encode_store
 from cosmos_sim.world_model.recipes.open_loop import open_loop_figures
@@ -166,25 +166,22 @@ class WorldRecipe:
         level = self.config.context_level * torch.rand(b, generator=generator, device=data.device)
         spread = time.view(-1, 1, 1, 1)
         noisy = interpolate(data, noise, spread)
-        predicted = model.velocity(
+        predicted = model.predict(
             noisy, time, history, action, kinematic.detach(), context_noise=context_noise, context_level=level
         )
         changed = ((data - now).abs().mean(1, keepdim=True) > 0.25).float()
         weight = 1 + (self.config.foreground - 1) * changed
-        error = (predicted - velocity(data, noise)).square()
-        imagined = data_from_velocity(noisy, predicted, spread).detach()
-        imagined = imagined.clamp(-model.config.latent_limit, model.config.latent_limit)
+        imagined = predicted.detach().clamp(-model.config.latent_limit, model.config.latent_limit)
 
+        zero = torch.zeros_like(state)
         terms = {
-            "velocity": (weight * error).mean() / weight.mean(),
-            "kinematics": ((kinematic - state) / model.kinematics.scale).square().mean(),
+            "frame": (weight * (predicted - data).square()).mean() / weight.mean(),
+            "kinematics": F.smooth_l1_loss((kinematic - state) / model.kinematics.scale, zero),
         }
         on_real = model.read(history, data, kinematic.detach())
         on_imagined = model.read(history, imagined, kinematic.detach())
         for logit, read in (on_real, on_imagined):
-            terms["state"] = terms.get("state", 0) + F.smooth_l1_loss(
-                (read - state) / model.kinematics.scale, torch.zeros_like(state)
-            )
+            terms["state"] = terms.get("state", 0) + F.smooth_l1_loss((read - state) / model.kinematics.scale, zero)
             if success is not None:
                 terms["success"] = terms.get("success", 0) + F.binary_cross_entropy_with_logits(logit, success)
         return history.append(action, imagined, on_imagined[1].detach()), terms
