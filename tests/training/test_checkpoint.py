@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from cosmos_sim.data.files import new_folder
 from cosmos_sim.training import TrainConfig
 from cosmos_sim.training.checkpoint import Checkpoints, CorruptCheckpointError
 from cosmos_sim.training.ema import Ema
-from cosmos_sim.data.files import new_folder
 from cosmos_sim.training.optimizer import make_optimizer
 from cosmos_sim.training.weights import load_weights, named_weights, save_weights
 
