@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from numpy import ndarray
 
@@ -102,10 +101,10 @@ class WorldModel(Protocol):
     def spec(self) -> "WorldSpec": ...
 
     def reset(self, frames: Frames, state: Float32[ndarray, "b n"], seeds: Sequence[int]) -> Any:
-        """Start from real observations (``frames[camera]``: ``b h w c``); world ``i`` draws its noise from ``seeds[i]``."""
+        """Start from real observations (``frames[camera]``: ``b h w c``); world ``i`` draws noise from ``seeds[i]``."""
 
     def step(self, state: Any, actions: Float32[ndarray, "b t a"]) -> tuple[Any, Prediction]:
-        """Imagine what ``t`` actions lead to. The same state and actions give the same prediction on the same device."""
+        """Imagine what ``t`` actions lead to; the same state and actions give the same on the same device."""
 
     def select(self, state: Any, indices: Sequence[int]) -> Any:
         """The state of the worlds ``indices``, in that order, repeats allowed."""

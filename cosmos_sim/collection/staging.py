@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmos_sim.collection.plan import CollectionConfig
+from cosmos_sim.data.files import new_file
 from cosmos_sim.types import Episode
 
 
@@ -50,9 +50,8 @@ class Staging:
                     "Repeat those to continue, or delete the folder to begin anew"
                 )
             return
-        beside = self.folder / f".config.{os.getpid()}"
-        beside.write_text(json.dumps({**asdict(config), "shares": dict(config.shares)}, indent=2))
-        beside.replace(self._config)
+        with new_file(self._config) as partial:
+            partial.write_text(json.dumps({**asdict(config), "shares": dict(config.shares)}, indent=2))
 
     def recorded(self) -> set[int]:
         """The indices of the episodes that are here."""
@@ -72,15 +71,8 @@ class Staging:
             "task": np.asarray(episode.task),
             "fps": np.asarray(episode.fps),
         }
-        beside = self._episodes / f".{index:06d}.{os.getpid()}"
-        try:
-            with beside.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._file(index))
-        finally:
-            beside.unlink(missing_ok=True)
+        with new_file(self._file(index)) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
 
     def load(self, index: int) -> Episode:
         """The episode ``index``, as :meth:`save` was given it."""

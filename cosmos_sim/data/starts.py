@@ -1,7 +1,6 @@
 """Start frames: the real observations that imagined episodes begin from, as one validated safetensors file."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from jaxtyping import Float32, Int64, UInt8
 from numpy import ndarray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
+from cosmos_sim.data.files import new_file
 
 _FORMAT = "cosmos-sim starts 1"
 _CAMERA = "frames."
@@ -90,15 +91,10 @@ class Starts:
         path = Path(path)
         tensors = {_CAMERA + camera: np.ascontiguousarray(images) for camera, images in self.frames.items()}
         tensors |= {"state": np.ascontiguousarray(self.state), "seeds": np.ascontiguousarray(self.seeds)}
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Safetensors orders tensors by itself; the cameras' order is kept in the metadata.
         metadata = {"format": _FORMAT, "task": self.task, "cameras": json.dumps(list(self.frames))}
-        try:
-            save_file(tensors, beside, metadata=metadata)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with new_file(path) as partial:
+            save_file(tensors, partial, metadata=metadata)
 
     @staticmethod
     def load(path: str | Path) -> "Starts":
