@@ -65,9 +65,10 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
     step whether the task is solved at that moment.
 
     ## Info
-    `is_success` (bool): whether the task is solved now. `state`: the true state as float64 arrays: `eef_pos` (3,),
-    `eef_quat` (4,) in order x y z w, `gripper` (1,), for each object `<name>_pos` and `<name>_quat` (Lift: `cube`;
-    Stack: `red_cube`, `green_cube`; PickPlaceCan: `can`) and for PickPlaceCan `bin_pos` (3,).
+    `is_success` (bool): whether the task is solved now. `task`: the task in words. `state`: the true state as float64
+    arrays: `eef_pos` (3,), `eef_quat` (4,) in order x y z w, `gripper` (1,), for each object `<name>_pos` and
+    `<name>_quat` (Lift: `cube`; Stack: `red_cube`, `green_cube`; PickPlaceCan: `can`) and for PickPlaceCan `bin_pos`
+    (3,).
 
     ## Starting state and repeatability
     The arm starts near its home pose and the objects at random places. `reset(seed=s)` followed by the same actions
@@ -195,4 +196,8 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
         return {"pixels": dict(self._images), "agent_pos": state.astype(np.float32)}
 
     def _info(self) -> dict[str, Any]:
-        return {"is_success": self._simulation.success, "state": self._simulation.truth()}
+        return {
+            "is_success": self._simulation.success,
+            "task": self.task_description,
+            "state": self._simulation.truth(),
+        }
