@@ -2,7 +2,7 @@
 
 A scripted policy acts in the twin; its actions are replayed, open loop, in the world from the same start frame.
 
-    python experiments/side_by_side.py --seed 3 --out docs/media/side_by_side.gif
+    python experiments/side_by_side.py --seed 3 --out docs/media/side_by_side.webp
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3, help="the twin's seed; one of the world's shipped starts")
     parser.add_argument("--skills", nargs="+", default=["expert", "clumsy"], help="one strip for each")
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--out", type=Path, default=Path("docs/media/side_by_side.gif"))
+    parser.add_argument("--out", type=Path, default=Path("docs/media/side_by_side.webp"))
     arguments = parser.parse_args()
 
     twin = gymnasium.make("CosmosTwin-v0", terminate_on_success=False).unwrapped
@@ -36,8 +36,8 @@ def main() -> None:
         imagined = replay(world, actions, arguments.seed)
         frames += [strip(skill, a, b) for a, b in zip(truth, imagined, strict=True)]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    first, *rest = [Image.fromarray(frame).quantize(96, dither=Image.Dither.NONE) for frame in frames]
-    first.save(arguments.out, save_all=True, append_images=rest, duration=100, loop=0, optimize=True)
+    first, *rest = [Image.fromarray(frame) for frame in frames]
+    first.save(arguments.out, save_all=True, append_images=rest, duration=100, loop=0, quality=70, method=5)
     print(f"{arguments.out}: {len(frames)} frames, {arguments.out.stat().st_size / 2**20:.1f} MB")
 
 
