@@ -46,7 +46,18 @@ def command(out: Path, *options: str) -> list[str]:
 
 
 def start(out: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(command(out, "--workers=2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command(out, "--workers=2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+
+
+def heed_interrupts() -> None:
+    """Let Ctrl-C be heard, also where the tests run in the background and have it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:

@@ -17,11 +17,12 @@ from cosmos_sim.types import Episode
 from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
 from cosmos_sim.world_model.recipes.tokenizer import TokenizerRecipe, TokenizerRecipeConfig, load_tokenizer
 from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig
-from cosmos_sim.world_model.tokenizer import TokenizerConfig
+from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
 from cosmos_sim.world_model.world import World
 
 TINY_TOKENIZER = TokenizerConfig(latent_channels=8, encoder_width=8, decoder_width=8)
 TINY_DIT = replace(SMALL_DIT, latent_channels=8, model_channels=32, num_blocks=2, num_heads=2, adaln_lora_dim=8)
+Trained = tuple[Tokenizer, Path]
 TRAIN = TrainConfig(
     steps=2, warmup=1, save_every=2, eval_every=2, log_every=1, device="cpu", autocast="fp32", prefetch=0
 )
