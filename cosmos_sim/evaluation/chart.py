@@ -34,16 +34,18 @@ def scatter(names: Sequence[str], simulated: Sequence[Rate], truth: Sequence[Rat
             f'<line class="bar truth" x1="{_x(across.low):.1f}" x2="{_x(across.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>',
             f'<line class="bar world" x1="{x:.1f}" x2="{x:.1f}" y1="{_y(along.low):.1f}" y2="{_y(along.high):.1f}"/>',
         ]
+    places: dict[tuple[float, float], list[str]] = {}
     for name, imagined, true in zip(names, simulated, truth, strict=True):
-        x, y = _x(true.rate), _y(imagined.rate)
+        places.setdefault((true.rate, imagined.rate), []).append(name)
+    for (true_rate, imagined_rate), held in places.items():
+        x, y, label = _x(true_rate), _y(imagined_rate), escape(", ".join(held))
         # A label goes where there is room: towards the middle of the chart.
-        left = true.rate > 0.6
-        dx, anchor = (-9, "end") if left else (9, "start")
-        dy = 17 if imagined.rate > 0.9 else -8
+        dx, anchor = (-9, "end") if true_rate > 0.6 else (9, "start")
+        dy = 17 if imagined_rate > 0.9 else -8
         parts += [
-            f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(name)}: {_percent(imagined)} in '
-            f"{escape(world)}, {_percent(true)} in truth</title></circle>",
-            f'<text class="name" x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}">{escape(name)}</text>',
+            f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{label}: {100 * imagined_rate:.0f}% in '
+            f"{escape(world)}, {100 * true_rate:.0f}% in truth</title></circle>",
+            f'<text class="name" x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}">{label}</text>',
         ]
     return "".join(parts) + "</svg>"
 
@@ -71,10 +73,6 @@ def spark(probability: Sequence[float], steps: int) -> str:
 
 def _told(names: Sequence[str]) -> str:
     return f"simulated over true success rates of {', '.join(names)}"
-
-
-def _percent(rate: Rate) -> str:
-    return f"{100 * rate.rate:.0f}%"
 
 
 def _x(rate: float) -> float:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
 from cosmos_sim.envs.rollout import Progress, rollouts
@@ -36,6 +37,8 @@ class Side:
     """That many environments."""
     options: Callable[[Sequence[int]], Mapping[str, Any]] | None = None
     """From the seeds of a batch, the options of its reset."""
+    processes: bool = False
+    """Whether environments run in processes of their own, which want the cores that a policy would spread over."""
 
 
 class Arena:
@@ -48,11 +51,16 @@ class Arena:
         self.side = side
         self.store = store
         self._env: VectorEnv | None = None
+        self._threads = 0
 
     def __enter__(self) -> "Arena":
+        self._threads = torch.get_num_threads()
+        if self.side.processes:
+            torch.set_num_threads(1)
         return self
 
     def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self._threads)
         if self._env is not None:
             # Waiting for workers in the middle of a step would hold up a Ctrl-C.
             arguments = {"terminate": True} if isinstance(self._env, AsyncVectorEnv) else {}

@@ -105,7 +105,7 @@ def twin_side(task: str, *, horizon: int, width: int | None = None) -> Side:
         "mujoco": version("mujoco"),
         "horizon": horizon,
     }
-    return Side("twin", identity, FPS, min(width or cores, 32), make)
+    return Side("twin", identity, FPS, min(width or cores, 32), make, processes=True)
 
 
 def twin_task(task: str) -> str:
