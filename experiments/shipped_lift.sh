@@ -18,5 +18,5 @@ cosmos-sim train world --data lift --tokenizer decoder/export --out world --twin
     --steps 1800 --rollout-from 900 --lr 8e-4 --warmup 100 --ema 0.995 --pure-noise 0.6
 
 cosmos-sim train policy --data lift --out lift-good --skills expert --steps 2400 --seed 1
-cosmos-sim train policy --data lift --out lift-middling --skills noisy clumsy --demonstrations 8 --steps 400 --seed 2
+cosmos-sim train policy --data lift --out lift-middling --skills expert --demonstrations 10 --steps 500 --seed 2
 cosmos-sim train policy --data lift --out lift-poor --kind regression --skills clumsy --demonstrations 10 --steps 400 --seed 3
