@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from cosmos_sim.data.files import new_file
 from cosmos_sim.evaluation.clip import beside, jpeg, mp4
 from cosmos_sim.types import Rollout
 
@@ -91,7 +91,6 @@ class OutcomeStore:
     def save(self, run: Mapping[str, Any], outcome: Outcome) -> None:
         """Write ``outcome`` beside its place first, then rename it into it."""
         path = self.path(run, outcome.seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {
             "success": np.array(outcome.success),
             "state": outcome.state,
@@ -103,13 +102,8 @@ class OutcomeStore:
         }
         if outcome.probability is not None:
             arrays["probability"] = outcome.probability
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with new_file(path) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
 
 
 def fingerprint(folder: str | Path) -> str:

@@ -1,7 +1,6 @@
 """What an evaluation found, as plain data: the content of ``report.json``."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_sim.data.files import new_file
 from cosmos_sim.evaluation.outcome import Outcome
 from cosmos_sim.metrics.agreement import Agreement, agreement
 from cosmos_sim.metrics.confusion import Confusion, confusion
@@ -206,14 +206,8 @@ def strict_json(value: Any) -> str:
 
 def write_whole(path: str | Path, text: str) -> None:
     """Write ``text`` beside ``path`` first, then rename it into place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with new_file(Path(path)) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _side_result(outcomes: Sequence[Outcome]) -> SideResult:

@@ -1,5 +1,6 @@
 """One policy on one side: what is not in the store yet is run, and stored episode by episode."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class Arena:
         if self._env is not None:
             # Waiting for workers in the middle of a step would hold up a Ctrl-C.
             arguments = {"terminate": True} if isinstance(self._env, AsyncVectorEnv) else {}
-            with suppress(EOFError, BrokenPipeError):
+            with suppress(EOFError, BrokenPipeError), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
                 self._env.close(**arguments)
 
     def run(
