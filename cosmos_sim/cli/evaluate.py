@@ -101,7 +101,7 @@ def _run(
         seeds=start_seeds(worlds, episodes=episodes, seeds=seeds),
         task=task_text(first.spec.task),
         horizon=steps,
-        replay=None if task is None else lambda outcomes: replays(task, outcomes),
+        replay=None if task is None else lambda outcomes: replays(task, outcomes, cache=out / "replays.json"),
     )
     settings = {
         "policies": list(names),

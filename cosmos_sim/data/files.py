@@ -11,7 +11,7 @@ from pathlib import Path
 def new_file(path: Path) -> Iterator[Path]:
     """A name beside ``path`` to write to; the file is renamed to ``path`` if the ``with`` block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         _flush(partial)
@@ -22,10 +22,15 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside ``path`` to fill; if the ``with`` block succeeds it takes the place of ``path``."""
-    partial, old = (path.with_name(f".{path.name}.{what}") for what in ("partial", "old"))
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """An empty folder beside ``path`` to fill; if the ``with`` block succeeds it takes the place of ``path``.
+
+    A kill between the two renames leaves the old folder under ``.NAME.old``, from where the next call brings it back.
+    """
+    partial, old = path.with_name(f".{path.name}.{os.getpid()}.partial"), path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        old.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -34,10 +39,15 @@ def new_folder(path: Path) -> Iterator[Path]:
                 _flush(file)
         if path.exists():
             path.rename(old)
-        partial.rename(path)
+        try:
+            partial.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush(file: Path) -> None:

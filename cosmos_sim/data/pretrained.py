@@ -31,15 +31,16 @@ def shipped(kind: str) -> dict[str, Path]:
 def find_folder(name: str | os.PathLike[str], kind: str) -> Path:
     """The folder of an artefact, given its shipped name, its path, or a hub id (``owner/repository``).
 
+    A shipped name comes before a folder of that name; write ``./name`` for the folder.
+
     Raises:
         ValueError: there is none; the message lists the shipped names and suggests the nearest.
     """
-    path = Path(name)
-    if path.is_dir():
-        return path
-    known = shipped(kind)
+    path, known = Path(name), shipped(kind)
     if str(name) in known:
         return known[str(name)]
+    if path.is_dir():
+        return path
     if path.is_file():
         raise ValueError(f"{path} is a file: give the folder that holds a {kind}'s config.json")
     tried = ""

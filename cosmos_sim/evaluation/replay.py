@@ -1,17 +1,36 @@
 """The same actions, carried out in the simulator: would they have done what the world imagined?"""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from cosmos_sim.data.files import new_file
 from cosmos_sim.evaluation.outcome import Outcome
 
 
-def replays(task: str, outcomes: Sequence[Outcome], *, progress: Callable[[], None] | None = None) -> list[bool]:
+def replays(
+    task: str, outcomes: Sequence[Outcome], *, cache: Path | None = None, progress: Callable[[], None] | None = None
+) -> list[bool]:
     """For each imagined episode, whether its actions from its start solve the simulator's ``task``.
 
     Closed-loop runs on two sides part ways with the first difference a policy sees. A replay takes the policy out: with
     the same start and the same actions, a difference in verdict is the world's own, of its frames or of its success
-    head. Nothing is rendered, so it costs little.
+    head. Nothing is rendered, so it costs little; what ``cache`` (a JSON file) knows already costs nothing.
     """
+    keys = [_key(task, outcome) for outcome in outcomes]
+    verdicts: dict[str, bool] = json.loads(cache.read_text()) if cache is not None and cache.is_file() else {}
+    missing = {key: outcome for key, outcome in zip(keys, outcomes, strict=True) if key not in verdicts}
+    if missing:
+        for key, verdict in zip(missing, _simulate(task, list(missing.values()), progress), strict=True):
+            verdicts[key] = verdict
+        if cache is not None:
+            with new_file(cache) as partial:
+                partial.write_text(json.dumps(verdicts))
+    return [verdicts[key] for key in keys]
+
+
+def _simulate(task: str, outcomes: Sequence[Outcome], progress: Callable[[], None] | None) -> list[bool]:
     from cosmos_sim.envs.twin.env import CosmosTwin
     from cosmos_sim.envs.twin.simulation import Simulation
     from cosmos_sim.envs.twin.tasks import find_task
@@ -32,3 +51,7 @@ def replays(task: str, outcomes: Sequence[Outcome], *, progress: Callable[[], No
     finally:
         twin.close()
     return verdicts
+
+
+def _key(task: str, outcome: Outcome) -> str:
+    return hashlib.sha256(f"{task} {outcome.seed} ".encode() + outcome.action.tobytes()).hexdigest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -40,8 +40,8 @@ class DiTConfig:
     def __post_init__(self) -> None:
         if self.model_channels % self.num_heads:
             raise ValueError(f"model_channels={self.model_channels} does not divide into num_heads={self.num_heads}")
-        if self.head_dim % 2:
-            raise ValueError(f"rotary embedding needs an even head width, not {self.head_dim}")
+        if self.head_dim % 2 or self.head_dim < 12:
+            raise ValueError(f"rotary embedding needs an even head width of at least 12, not {self.head_dim}")
         if self.context_in_dim is not None and self.context_dim is None:
             raise ValueError(f"context_in_dim={self.context_in_dim} would be ignored: context_dim is None")
 
@@ -88,7 +88,8 @@ class DiT(nn.Module):
             timestep: 1000 times the noise level sigma, one for each temporal token.
             condition_mask: 1 on known frames (less where they carry noise), 0 on frames to predict.
             context: text embedding, when the network attends to text.
-            action: conditioning of each temporal token, when the network has an action embedder.
+            action: conditioning of each temporal token, when the network has an action embedder; without effect on
+                tokens whose frames are all known.
             padding_mask: 1 on padded pixels; zeros when not given.
         """
         config = self.config
@@ -105,8 +106,9 @@ class DiT(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             sinusoid, adaln = self.t_embedder(timestep.float() * 1e-3)
             if action is not None:
-                sinusoid = sinusoid + self.action_embedder_B_D(action.float())
-                adaln = adaln + self.action_embedder_B_3D(action.float())
+                known = reduce(condition_mask.float(), "b 1 (t r) h w -> b t 1", "min", r=config.patch[0])
+                sinusoid = sinusoid + (1 - known) * self.action_embedder_B_D(action.float())
+                adaln = adaln + (1 - known) * self.action_embedder_B_3D(action.float())
             emb = self.t_embedding_norm(sinusoid)
         if context is not None:
             context = context.to(x.dtype)

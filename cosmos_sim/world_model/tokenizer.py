@@ -106,6 +106,12 @@ class Tokenizer(nn.Module):
         folded = self.vae.decoder(self.vae.post_quant_conv(single), first_chunk=True)
         return unpatchify(folded, self.config.patch)
 
+    def cast(self, dtype: torch.dtype) -> "Tokenizer":
+        """Hold the network in ``dtype``, the latents' statistics in fp32."""
+        for part in self.vae.children():
+            part.to(dtype)
+        return self
+
     @property
     def dtype(self) -> torch.dtype:
         return self.vae.post_quant_conv.weight.dtype

@@ -91,7 +91,7 @@ class World:
         self.device = select_device(str(device))
         self.dtype = _dtype(dtype, self.device)
         self.times = euler_times(config.sampling_steps if sampling_steps is None else sampling_steps)
-        self.tokenizer = tokenizer.to(self.device, self.dtype).eval().requires_grad_(False)
+        self.tokenizer = tokenizer.to(self.device).cast(self.dtype).eval().requires_grad_(False)
         self.dynamics = dynamics.to(self.device).cast(self.dtype).eval().requires_grad_(False)
 
     @property
@@ -136,7 +136,7 @@ class World:
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the world's folder, whole or not at all; matrices in bf16."""
+        """Write the world's folder, whole or not at all; the large matrices in bf16."""
         with new_folder(Path(folder)) as beside:
             (beside / "config.json").write_text(to_json({"kind": "world", "format": FORMAT, **vars(self.config)}))
             save_file(_stored(self.tokenizer), beside / "tokenizer.safetensors")
@@ -276,8 +276,12 @@ def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
 
 
 def _stored(module: torch.nn.Module) -> dict[str, Tensor]:
-    """Weights as they are stored: matrices in bf16, vectors (norms, biases, statistics) in fp32."""
+    """Weights as they are stored: matrices in bf16; vectors, and the small heads that integrate over time, in fp32."""
+    exact = ("kinematics.", "readout.")
     return {
-        name: tensor.detach().cpu().to(torch.bfloat16 if tensor.ndim > 1 else torch.float32).contiguous()
+        name: tensor.detach()
+        .cpu()
+        .to(torch.bfloat16 if tensor.ndim > 1 and not name.startswith(exact) else torch.float32)
+        .contiguous()
         for name, tensor in module.state_dict().items()
     }

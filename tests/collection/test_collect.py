@@ -23,16 +23,16 @@ from cosmos_sim.envs.twin.env import CosmosTwin
 from cosmos_sim.policies.scripted import scripted_policy
 
 CONFIG = CollectionConfig(
-    task="Lift", episodes=6, seed=5, length=7, shares={"expert": 0.5, "clumsy": 0.2, "random": 0.3}
+    task="Lift", episodes=12, seed=5, length=9, shares={"expert": 0.5, "clumsy": 0.2, "random": 0.3}
 )
-OPTIONS = ["--task=Lift", "--episodes=6", "--seed=5", "--length=7", "--skills=expert=.5,clumsy=.2,random=.3"]
+OPTIONS = ["--task=Lift", "--episodes=12", "--seed=5", "--length=9", "--skills=expert=.5,clumsy=.2,random=.3"]
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unbroken") / "lift"
     collected = collect(CONFIG, out, workers=1, progress=False)
-    assert (collected.episodes, collected.new) == (6, 6)
+    assert (collected.episodes, collected.new) == (12, 12)
     return out
 
 
@@ -114,7 +114,7 @@ def test_interrupted_killed_and_out_of_space_it_ends_as_if_unbroken(unbroken: Pa
     third.kill()
     third.communicate()
     assert kept.items() <= staged().items()
-    assert len(staged()) == 6
+    assert len(staged()) == 12
     assert not out.exists()
 
     fourth = subprocess.run(command(out, "--workers=1"), capture_output=True, text=True, preexec_fn=full_disk)
@@ -125,7 +125,7 @@ def test_interrupted_killed_and_out_of_space_it_ends_as_if_unbroken(unbroken: Pa
     assert not list(staging.glob("*dataset*"))
 
     last = subprocess.run(command(out, "--workers=2"), capture_output=True, text=True, check=True)
-    assert "6 episodes" in last.stdout
+    assert "12 episodes" in last.stdout
     assert not staging.exists()
     assert contents(out) == contents(unbroken)
 
@@ -148,13 +148,13 @@ def test_a_finished_collection_is_left_alone(unbroken: Path) -> None:
 
 
 def test_other_options_are_refused(unbroken: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"collected with other options: seed 5 there, 6 here; length 7 there, 8 here"):
+    with pytest.raises(ValueError, match=r"collected with other options: seed 5 there, 6 here; length 9 there, 8 here"):
         collect(replace(CONFIG, seed=6, length=8), unbroken, progress=False)
     staging = tmp_path / "lift.collecting"
     (staging / "episodes").mkdir(parents=True)
     shutil.copy(unbroken / "meta" / "collection.json", staging / "config.json")
     (staging / "config.json").write_text(json.dumps(json.loads((staging / "config.json").read_text())["config"]))
-    with pytest.raises(ValueError, match=r"begun with other options: episodes 6 there, 7 here"):
+    with pytest.raises(ValueError, match=r"begun with other options: episodes 12 there, 7 here"):
         collect(replace(CONFIG, episodes=7), tmp_path / "lift", progress=False)
 
 
@@ -181,7 +181,7 @@ def test_two_processes_do_not_collect_into_one_folder(unbroken: Path, tmp_path: 
 def test_the_dataset_holds_what_the_twin_showed(unbroken: Path) -> None:
     sidecar = json.loads((unbroken / "meta" / "collection.json").read_text())
     truth = np.load(unbroken / "meta" / "simulator_state.npz")
-    twin = CosmosTwin("Lift", horizon=7, terminate_on_success=False)
+    twin = CosmosTwin("Lift", horizon=CONFIG.length, terminate_on_success=False)
     try:
         for index, episode in enumerate(read_episodes(unbroken)):
             plan = plan_episode(CONFIG, index)
@@ -189,13 +189,13 @@ def test_the_dataset_holds_what_the_twin_showed(unbroken: Path) -> None:
             assert (entry["index"], entry["skill"], entry["seed"]) == (index, plan.skill, plan.seed)
             assert episode.success is not None
             assert entry["success"] == episode.success.any()
-            original = record(twin, scripted_policy("Lift", plan.skill), plan, length=7)
+            original = record(twin, scripted_policy("Lift", plan.skill), plan, length=CONFIG.length)
             for name in ("state", "action", "success", "reward"):
                 np.testing.assert_array_equal(getattr(episode, name), getattr(original, name))
             for camera in ("agentview", "wrist"):
                 error = episode.frames[camera].astype(float) - original.frames[camera]
                 assert 10 * np.log10(255**2 / np.mean(error**2)) > 44
-            rows = slice(7 * index, 7 * index + 7)
+            rows = slice(CONFIG.length * index, CONFIG.length * (index + 1))
             np.testing.assert_array_equal(truth["cube_pos"][rows], original.info["truth"]["cube_pos"])
             np.testing.assert_allclose(truth["eef_pos"][rows], episode.state[:, :3], atol=1e-6)
     finally:
@@ -206,7 +206,7 @@ def test_lerobot_reads_it(unbroken: Path) -> None:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     dataset = LeRobotDataset("lift", root=unbroken, video_backend="pyav")
-    assert (dataset.num_episodes, len(dataset), dataset.fps) == (6, 42, 10)
+    assert (dataset.num_episodes, len(dataset), dataset.fps) == (12, 108, 10)
     row = dataset[20]
     assert row["observation.images.agentview"].shape == row["observation.images.wrist"].shape == (3, 128, 128)
     assert row["observation.state"].shape == row["action"].shape == (7,)

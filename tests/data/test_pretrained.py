@@ -43,6 +43,13 @@ def test_an_unknown_world_is_named_with_the_nearest_one():
         find_folder("nobody/nothing", "world")
 
 
+def test_a_folder_in_the_way_does_not_hide_a_shipped_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "lift").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert (find_folder("lift", "world") / "config.json").is_file()
+    assert find_folder("./lift", "world") == Path("lift")
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match=r"no config\.json"):
         read_config(tmp_path, "world")

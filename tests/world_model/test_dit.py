@@ -177,6 +177,23 @@ def test_bf16_keeps_modulations_in_fp32_and_stays_near_fp32():
     assert 0 < error < 0.05
 
 
+def test_actions_reach_only_the_frames_to_predict():
+    """Known latents ignore their action, as released: the embedding is multiplied by 1 - condition mask."""
+    model = randomised(DiT(replace(TINY, action_dim=6))).eval()
+    latent, context = torch.randn(1, 4, 2, 4, 4), torch.randn(1, 5, 36)
+    mask = torch.zeros(1, 1, 2, 4, 4)
+    mask[:, :, 0] = 1
+    time = torch.full((1, 2), 500.0)
+
+    def out(first: float, second: float) -> torch.Tensor:
+        action = torch.tensor([first, second])[None, :, None].expand(1, 2, 6)
+        with torch.no_grad():
+            return model(latent, time, mask, context=context, action=action)
+
+    torch.testing.assert_close(out(0.0, 1.0), out(5.0, 1.0))
+    assert not torch.allclose(out(0.0, 1.0), out(0.0, 2.0), atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

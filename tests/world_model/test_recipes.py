@@ -110,7 +110,6 @@ def test_a_broken_run_resumes_to_the_same_losses(store: EpisodeStore, tokenizer:
     parts = (world_config(tokenizer[1]), store, tokenizer[0])
 
     def recipe(kind: type[WorldRecipe] = WorldRecipe) -> WorldRecipe:
-        torch.manual_seed(0)
         return kind(*parts, cache=tmp_path / "cache")
 
     train(recipe(), config, tmp_path / "whole")
@@ -154,3 +153,19 @@ def test_impossible_options_are_named(store: EpisodeStore, tokenizer: Trained):
         TokenizerRecipe(
             TokenizerRecipeConfig(data="own", tokenizer=TokenizerConfig(patch=8, multipliers=(1, 2, 2, 2))), store
         )
+
+
+def test_a_run_stopped_before_its_export_can_still_export(store: EpisodeStore, tmp_path: Path):
+    """The figures were logged by the process that is gone; what the export needs is measured again."""
+    recipe = TokenizerRecipe(
+        TokenizerRecipeConfig(data="own", tokenizer=TINY_TOKENIZER, batch_size=4, eval_frames=8), store
+    )
+    recipe.export(tmp_path)
+    assert len(load_tokenizer(tmp_path)[1].latents_mean) == 8
+
+
+def test_the_seed_makes_the_initial_weights(store: EpisodeStore):
+    config = TokenizerRecipeConfig(data="own", tokenizer=TINY_TOKENIZER)
+    weights = [next(TokenizerRecipe(config, store, seed=seed).model.parameters()) for seed in (0, 0, 1)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])

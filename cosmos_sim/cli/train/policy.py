@@ -1,7 +1,5 @@
 """``cosmos-sim train policy``."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,12 +45,12 @@ def policy(
         batch_size: Observations per step.
         train: How to train.
     """
+    from cosmos_sim.cli.train._provenance import command
     from cosmos_sim.policies.demonstrations import Selection
     from cosmos_sim.policies.recipe import policy_recipe
     from cosmos_sim.training import train as run
     from cosmos_sim.training.provenance import git_commit
 
-    names = {str(path): Path(path).name for path in (data, out)}
     encoder = {"image": image, "resolution": resolution, "crop": crop}
     recipe = policy_recipe(
         Selection(data, demonstrations=demonstrations, successful=not failures, skills=skills, tail=tail),
@@ -65,7 +63,7 @@ def policy(
             "steps": train.steps,
             "learning_rate": train.lr,
             "commit": git_commit(),
-            "command": shlex.join(["cosmos-sim", *(names.get(word, word) for word in sys.argv[1:])]),
+            "command": command(),
         },
     )
     figures = run(recipe, train, out)

@@ -15,6 +15,7 @@ def tokenizer(
     data: Path,
     out: Path,
     cache: Path | None = None,
+    cameras: tuple[str, ...] = (),
     batch_size: int = 32,
     foreground: float = 5.0,
     kl: float = 1e-4,
@@ -29,6 +30,7 @@ def tokenizer(
         data: the dataset's folder.
         out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
         cache: where decoded frames are kept; beside ``out`` by default.
+        cameras: which cameras to learn; all by default.
         batch_size: frames per step.
         foreground: weight of pixels that differ from their camera's median image.
         kl: weight of the latent's divergence from a standard normal.
@@ -42,7 +44,7 @@ def tokenizer(
     from cosmos_sim.training import train as run
     from cosmos_sim.world_model.recipes.tokenizer import TokenizerRecipe, TokenizerRecipeConfig
 
-    store = EpisodeStore(data, cache=cache or out.parent / "cache", progress=True)
+    store = EpisodeStore(data, cache=cache or out.parent / "cache", cameras=cameras or None, progress=True)
     config = TokenizerRecipeConfig(
         data=str(data),
         tokenizer=model,
@@ -52,6 +54,8 @@ def tokenizer(
         init=init,
         decoder_only=decoder_only,
     )
-    figures = run(TokenizerRecipe(config, store, provenance=provenance(data, out, store, train)), train, out)
+    figures = run(
+        TokenizerRecipe(config, store, seed=train.seed, provenance=provenance(data, store, train)), train, out
+    )
     print("\n".join(f"{name:28s} {value:8.2f}" for name, value in figures.items()))
     print(f"tokenizer written to {out / 'export'}")

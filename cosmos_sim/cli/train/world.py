@@ -21,6 +21,7 @@ def world(
     tokenizer: Path,
     out: Path,
     cache: Path | None = None,
+    cameras: tuple[str, ...] = (),
     width: int = 256,
     blocks: int = 6,
     heads: int = 4,
@@ -34,7 +35,7 @@ def world(
     busy: float = 3.0,
     horizon: int | None = None,
     twin: str | None = None,
-    starts: int = 32,
+    starts: int | None = None,
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULT,
 ) -> None:
     """Train a small world on a LeRobot dataset, over a trained tokenizer.
@@ -44,6 +45,7 @@ def world(
         tokenizer: the folder that ``cosmos-sim train tokenizer`` exported.
         out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
         cache: where decoded frames and latents are kept; beside ``out`` by default.
+        cameras: which cameras the world shows, all of one height; all by default.
         width: width of the transformer.
         blocks: number of its blocks.
         heads: attention heads of a block.
@@ -58,7 +60,7 @@ def world(
         horizon: steps per episode that the world declares; the twin's, or 60.
         twin: a task of the simulator twin (such as Lift) whose spaces the world declares, and from whose resets it
             gets start frames; without it, spaces and start frames are the data's.
-        starts: how many start frames to make with the twin, from its seeds 0, 1, ...
+        starts: how many start frames to make with the twin, from its seeds 0, 1, ...; 32 by default.
         train: how to train.
     """
     from cosmos_sim.cli.train._provenance import provenance
@@ -71,7 +73,7 @@ def world(
 
     codec, codec_config, codec_provenance = load_tokenizer(tokenizer)
     cache = cache or out.parent / "cache"
-    store = EpisodeStore(data, cache=cache, progress=True)
+    store = EpisodeStore(data, cache=cache, cameras=cameras or None, progress=True)
     sizes = [codec.latent_size(*size) for size in store.cameras.values()]
     dynamics = DynamicsConfig(
         state_dim=store.info.state_dim,
@@ -86,7 +88,12 @@ def world(
             num_heads=heads,
         ),
     )
-    spec, frames = twin_spec(twin, store.success is not None, range(starts)) if twin else (None, None)
+    if starts is not None and (twin is None or starts < 1):
+        raise ValueError(f"starts={starts} needs to be at least 1, and twin to name the task that makes them")
+    if rollout > 1 and rollout_from >= train.steps:
+        raise ValueError(f"rollout={rollout} would be ignored: rollout_from={rollout_from}, but steps={train.steps}")
+    made_by_twin = range(starts or 32)
+    spec, frames = twin_spec(twin, store.success is not None, made_by_twin) if twin else (None, None)
     config = WorldRecipeConfig(
         data=str(data),
         tokenizer=str(tokenizer),
@@ -98,12 +105,24 @@ def world(
         times=TimeDistribution(pure_noise=pure_noise),
         foreground=foreground,
         busy=busy,
-        horizon=horizon or (spec.horizon if spec else 60),
+        horizon=horizon if horizon is not None else spec.horizon if spec else 60,
+        twin=twin,
+        twin_starts=len(made_by_twin) if twin else None,
     )
-    made = {**provenance(data, out, store, train), "tokenizer": dict(codec_provenance)}
+    made = {**provenance(data, store, train), "tokenizer": dict(codec_provenance)}
     if spec is not None:
         spec = replace(spec, horizon=config.horizon)
-    recipe = WorldRecipe(config, store, codec, cache=cache, spec=spec, starts=frames, provenance=made)
+    recipe = WorldRecipe(
+        config,
+        store,
+        codec,
+        cache=cache,
+        spec=spec,
+        starts=frames,
+        seed=train.seed,
+        device=train.device,
+        provenance=made,
+    )
     figures = run(recipe, train, out)
     print("\n".join(f"{name:36s} {value:9.4f}" for name, value in figures.items()))
     print(f"world written to {out / 'export'}: gymnasium.make('CosmosWorld-v0', world='{out / 'export'}')")

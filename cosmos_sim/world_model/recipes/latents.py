@@ -60,5 +60,6 @@ def _fingerprint(store: EpisodeStore, tokenizer: Tokenizer) -> str:
         digest.update(tensor.detach().cpu().float().contiguous().numpy().data)
     digest.update(repr(tokenizer.config).encode())
     for frames in store.frames.values():
-        digest.update(str(getattr(frames, "filename", "")).encode())
+        path = Path(getattr(frames, "filename", ""))  # the store names its folder by what the dataset holds
+        digest.update(f"{path.parent.name}/{path.name}".encode())
     return digest.hexdigest()

@@ -48,13 +48,20 @@ class TokenizerRecipe:
     name = "tokenizer"
 
     def __init__(
-        self, config: TokenizerRecipeConfig, store: EpisodeStore, *, provenance: Mapping[str, Any] | None = None
+        self,
+        config: TokenizerRecipeConfig,
+        store: EpisodeStore,
+        *,
+        seed: int = 0,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config
         self.provenance = provenance or {}
         self.batch_size = config.batch_size
         self.store = store
-        self.model = Tokenizer(config.tokenizer)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = Tokenizer(config.tokenizer)
         if config.init is not None:
             trained, trained_config, _ = load_tokenizer(config.init)
             sizes = replace(trained_config, latents_mean=None, latents_std=None)
@@ -130,6 +137,9 @@ class TokenizerRecipe:
         return torch.cat(shown).numpy(), torch.cat(latents)
 
     def export(self, folder: Path) -> None:
+        if not self.figures:  # a run that was stopped between its last evaluation and here
+            with torch.no_grad():
+                self.evaluate(torch.Generator(next(self.model.parameters()).device))
         config = replace(self.config.tokenizer, latents_mean=tuple(self._mean), latents_std=tuple(self._std))
         if self.config.decoder_only:
             config = load_tokenizer(self.config.init or "")[1]

@@ -52,8 +52,14 @@ class WorldRecipeConfig:
     """How much more often windows with motion or a change of success are drawn."""
     horizon: int = 60
     """Steps per episode that the world declares."""
+    twin: str | None = None
+    """The twin's task whose spaces and start frames the world declares; the data's when ``None``."""
+    twin_starts: int | None = None
+    """How many start frames the twin made."""
 
     def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(f"horizon must be at least 1 step, not {self.horizon}")
         if self.rollout < 1 or self.batch_size % self.rollout:
             raise ValueError(f"batch_size={self.batch_size} does not divide into rollouts of {self.rollout} steps")
 
@@ -72,12 +78,16 @@ class WorldRecipe:
         cache: Path,
         spec: WorldSpec | None = None,
         starts: Starts | None = None,
+        seed: int = 0,
+        device: str = "auto",
         provenance: dict[str, Any] | None = None,
     ) -> None:
         """Args:
         cache: where the dataset's latents are kept.
         spec: the spaces that the world will declare; by default those that the data span.
         starts: the start frames it will carry; by default the first frames of held-out episodes.
+        seed: of the initial weights.
+        device: where the dataset is encoded.
         provenance: whatever else its config and card should say about its making.
 
         Raises:
@@ -89,14 +99,16 @@ class WorldRecipe:
         self.tokenizer = tokenizer
         self.provenance = provenance or {}
         self.figures: dict[str, float] = {}
-        self.model = Dynamics(config.dynamics)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = Dynamics(config.dynamics)
         self.held_out = store.held_out or store.train
         self.spec = spec or spec_of(store, horizon=config.horizon)
         dims = (dict(self.spec.cameras), self.spec.action_dim, self.spec.state_dim)
         if dims != (dict(store.cameras), store.info.action_dim, store.info.state_dim):
             raise ValueError(f"spec has cameras, action and state dimensions {dims}, unlike the data")
         self.starts = starts or first_frames(store, self.held_out[:32])
-        self.latents = encode_store(store, tokenizer, cache=cache)
+        self.latents = encode_store(store, tokenizer, cache=cache, device=device)
         self.states = torch.from_numpy(store.state)
         self._measure()
         successes = store.successes()
@@ -203,6 +215,8 @@ class WorldRecipe:
         return {"real_above_imagined": np.concatenate([real, shown], axis=1)}
 
     def export(self, folder: Path) -> None:
+        if not self.figures:  # a run that was stopped between its last evaluation and here
+            self.evaluate(torch.Generator())
         self._world().save_pretrained(folder)
 
     def _world(self) -> World:
