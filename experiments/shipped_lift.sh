@@ -20,3 +20,6 @@ cosmos-sim train world --data lift --tokenizer decoder/export --out world --twin
 cosmos-sim train policy --data lift --out lift-good --skills expert --steps 2400 --seed 1
 cosmos-sim train policy --data lift --out lift-middling --skills expert --demonstrations 10 --steps 500 --seed 2
 cosmos-sim train policy --data lift --out lift-poor --kind regression --skills clumsy --demonstrations 10 --steps 400 --seed 3
+
+cosmos-sim inspect --world lift --data lift --out inspect_lift.json        # the README's table
+cosmos-sim evaluate --truth twin --episodes 10 --out demo                  # what make demo runs
