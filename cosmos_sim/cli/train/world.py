@@ -28,7 +28,7 @@ def world(
     context: int = 4,
     batch_size: int = 32,
     rollout: int = 4,
-    rollout_from: int = 4000,
+    rollout_from: int | None = None,
     context_level: float = 0.2,
     pure_noise: float = 0.4,
     foreground: float = 5.0,
@@ -52,7 +52,7 @@ def world(
         context: past frames that the world remembers, beside the first.
         batch_size: imagined steps per training step.
         rollout: steps imagined in a row in the second part of the training.
-        rollout_from: training step at which that part begins.
+        rollout_from: training step at which that part begins; half of all steps by default.
         context_level: most noise on the context frames.
         pure_noise: share of single steps that start from pure noise.
         foreground: weight of latent pixels that change.
@@ -90,6 +90,8 @@ def world(
     )
     if starts is not None and (twin is None or starts < 1):
         raise ValueError(f"starts={starts} needs to be at least 1, and twin to name the task that makes them")
+    if rollout_from is None:
+        rollout_from = train.steps // 2
     if rollout > 1 and rollout_from >= train.steps:
         raise ValueError(f"rollout={rollout} would be ignored: rollout_from={rollout_from}, but steps={train.steps}")
     made_by_twin = range(starts or 32)
