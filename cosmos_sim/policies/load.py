@@ -14,7 +14,7 @@ def load_policy(name: str | Path, *, device: torch.device | str = "cpu") -> Poli
     """Load the policy called ``name``.
 
     Args:
-        name: a policy shipped with the package (``"diffusion-lift-good"``), a folder that ``cosmos-sim train policy``
+        name: a policy shipped with the package (``"lift-good"``), a folder that ``cosmos-sim train policy``
             exported, a hub id (``owner/repository``), or LeRobot's: see :mod:`~cosmos_sim.policies.lerobot_adapter`.
         device: where it computes.
 

@@ -156,6 +156,8 @@ class World:
         if state.shape != (b, self.spec.state_dim) or not np.isfinite(state).all():
             raise ValueError(f"state must be finite, of shape {(b, self.spec.state_dim)}; got {state.shape}: {state}")
         latent = self.encode({camera: np.asarray(images)[:, None] for camera, images in frames.items()})
+        if len(latent) != b:
+            raise ValueError(f"frames hold {len(latent)} observations for {b} seeds")
         history = History.begin(
             latent[:, 0],
             self.dynamics.normalise_state(torch.as_tensor(state, dtype=torch.float32, device=self.device)),
@@ -266,7 +268,7 @@ def config_from_json(values: Mapping[str, Any], *, where: str) -> WorldConfig:
 
 def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     if isinstance(dtype, torch.dtype):
-        return dtype
+        dtype = str(dtype).removeprefix("torch.")
     if dtype == "auto":
         return torch.bfloat16 if has_fast_bf16(device) else torch.float32
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16}

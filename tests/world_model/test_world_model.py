@@ -146,6 +146,10 @@ def test_wrong_inputs_are_named(world: World):
         world.reset({"top": frames["top"], "wrist": frames["side"]}, state, [0, 1])
     with pytest.raises(ValueError, match="16x24"):
         world.reset({"top": frames["side"], "side": frames["side"]}, state, [0, 1])
+    with pytest.raises(ValueError, match="1 observations for 2 seeds"):
+        world.reset({c: f[:1] for c, f in frames.items()}, state, [0, 1])
+    with pytest.raises(ValueError, match="int8"):
+        World(CONFIG, Tokenizer(CONFIG.tokenizer), Dynamics(CONFIG.dynamics), dtype=torch.int8)
     with pytest.raises(ValueError, match="float16"):
         World(CONFIG, Tokenizer(CONFIG.tokenizer), Dynamics(CONFIG.dynamics), dtype="float16")
 
