@@ -125,7 +125,7 @@ class WorldSpec:
     horizon: int
     """Steps after which an episode is truncated unless the user says otherwise."""
     chunk: int = 1
-    """Actions per call that the world was trained for; other lengths are cut into chunks of this many."""
+    """Actions that the world was trained to take at once: 1 for the small ones, which step through longer calls."""
     has_success: bool = True
 
     @property

@@ -127,8 +127,9 @@ class Dynamics(nn.Module):
         """The data at the end of the flow: the frame that follows ``history`` under ``action``.
 
         The transformer says what changes against the last frame, and the flow's velocity is ``(noisy - data) / time``.
-        Asked for the velocity itself, as the large models are, a network this narrow spends itself on passing the noise
-        through (Li and He, "Back to Basics: Let Denoising Generative Models Denoise", arXiv 2511.13720).
+        Asked for the velocity itself, as the large models are, a narrow network also has the noise to pass through (Li,
+        He: "Back to Basics: Let Denoising Generative Models Denoise", arXiv 2511.13720), and learned more slowly here
+        (docs/measured.md; one run each).
 
         Args:
             noisy: that frame at ``time``.
