@@ -1,8 +1,9 @@
 """One step of a small world, in latents: what the next frame, the next proprioception and success will be.
 
-The window of the transformer is the episode's first frame (an anchor against drift), the last few frames, and the
-frame to predict. Known frames replace the noise and are marked in the mask channel, as in Cosmos-Predict2.5; the
-temporal patch is as long as the window, so a step costs no more tokens than a single image has.
+The window of the transformer is the episode's first frame (an anchor against drift), the last few frames, sketches of
+the arm as it is now and as it will be, and the frame to predict. Known frames replace the noise and are marked in the
+mask channel, as in Cosmos-Predict2.5; the temporal patch is as long as the window, so a step costs no more tokens than
+a single image has.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from cosmos_sim.world_model.dit import DiT, DiTConfig
 from cosmos_sim.world_model.flow import interpolate, velocity_to
-from cosmos_sim.world_model.heads import Kinematics, Readout
+from cosmos_sim.world_model.heads import Kinematics, Readout, Sketch
 from cosmos_sim.world_model.sampler import euler
 
 SMALL_DIT = DiTConfig(
@@ -41,6 +42,8 @@ class DynamicsConfig:
     """Past frames, proprioceptions and actions that the world remembers."""
     latent_limit: float = 5.0
     """Imagined latents are kept within this many standard deviations, so that long rollouts stay sane."""
+    sketch: bool = False
+    """Whether the transformer is shown a :class:`Sketch` of the arm; without, it knows the pose as numbers only."""
     dit: DiTConfig = field(default=SMALL_DIT)
 
     def __post_init__(self) -> None:
@@ -51,8 +54,8 @@ class DynamicsConfig:
 
     @property
     def window(self) -> int:
-        """Frames the transformer sees: anchor, context, and the one to predict."""
-        return self.context + 2
+        """Frames the transformer sees: anchor, context, two sketches where there are any, and the one to predict."""
+        return self.context + 2 + 2 * self.sketch
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ class Dynamics(nn.Module):
             replace(config.dit, patch=(config.window, *config.dit.patch[1:]), action_dim=(k + 1) * n + k * a)
         )
         self.kinematics = Kinematics(state_dim=n, action_dim=a, context=k)
-        self.readout = Readout(latent_channels=config.dit.latent_channels, latent_size=config.latent_size, state_dim=n)
+        latent = {"latent_channels": config.dit.latent_channels, "latent_size": config.latent_size}
+        self.sketch = Sketch(state_dim=n, **latent) if config.sketch else None
+        self.readout = Readout(state_dim=n, **latent)
         for name, size in (("state", n), ("action", a)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_std", torch.ones(size))
@@ -137,16 +142,19 @@ class Dynamics(nn.Module):
             context_noise: noise mixed into the context frames, as much as ``context_level`` says; the mask channel
                 tells the network how much (1 - level), so that it learns what to trust.
         """
-        context = history.latents
+        context, sketches = history.latents, []
         known = noisy.new_ones(len(noisy))
         if context_noise is not None:
             assert context_level is not None
             context = interpolate(context, context_noise, context_level.view(-1, 1, 1, 1, 1))
             known = 1 - context_level
-        window = torch.cat([history.anchor[:, None], context, noisy[:, None]], dim=1).transpose(1, 2)
+        if self.sketch is not None:
+            poses = torch.cat([history.states[:, -1], state])
+            sketches = [image[:, None] for image in self.sketch(poses).detach().to(noisy.dtype).chunk(2)]
+        window = torch.cat([history.anchor[:, None], context, *sketches, noisy[:, None]], dim=1).transpose(1, 2)
         mask = window.new_zeros(len(noisy), 1, *window.shape[2:])
-        mask[:, :, 0] = 1
-        mask[:, :, 1:-1] = known.view(-1, 1, 1, 1, 1)
+        mask[:, :, :-1] = 1
+        mask[:, :, 1 : 1 + context.shape[1]] = known.view(-1, 1, 1, 1, 1)
         actions = torch.cat([history.actions, action[:, None]], dim=1)
         conditioning = torch.cat([history.states.flatten(1), state, actions.flatten(1)], dim=-1)
         change = self.dit(window, 1000 * time[:, None], mask, action=conditioning[:, None])[:, :, -1]
@@ -195,6 +203,8 @@ class Dynamics(nn.Module):
         return (action - self.action_mean) / self.action_std
 
     def cast(self, dtype: torch.dtype) -> "Dynamics":
-        """Hold the transformer's weights in ``dtype``; the small heads and the statistics stay in fp32."""
+        """Hold the weights of what draws in ``dtype``; the small heads and the statistics stay in fp32."""
         self.dit.cast(dtype)
+        if self.sketch is not None:
+            self.sketch.to(dtype)
         return self

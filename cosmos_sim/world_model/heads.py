@@ -1,8 +1,9 @@
 """What a small world predicts beside its frames: proprioception and success.
 
 Proprioception comes in two parts. :class:`Kinematics` integrates what follows from the commands alone (free motion of
-the arm), before the frame is imagined, so that the frame can be conditioned on it. :class:`Readout` then reads off the
-imagined frame what the commands do not tell (how far the gripper closed on the object), and whether the task is solved.
+the arm), before the frame is imagined, so that the frame can be conditioned on it: as numbers, and as the picture that
+:class:`Sketch` draws of them. :class:`Readout` then reads off the imagined frame what the commands do not tell (how far
+the gripper closed on the object), and whether the task is solved.
 """
 
 import torch
@@ -40,6 +41,34 @@ class Kinematics(nn.Module):
         changes = (states[:, :-1] - now[:, None]) / self.scale
         features = torch.cat([now, changes.flatten(1), actions.flatten(1)], dim=-1)
         return now + self.scale * self.net(features)
+
+
+class Sketch(nn.Module):
+    """How the robot looks in a pose, on average over everything else: proprioception to a latent frame.
+
+    A transformer that is told the pose as numbers has to find out for every token where the arm is; this tells it as
+    what it has to draw. Objects and what they hide are not in it: those it sees in the frames before.
+    """
+
+    def __init__(self, *, state_dim: int, latent_channels: int, latent_size: tuple[int, int], width: int = 64) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.coarse = (-(-latent_size[0] // 4), -(-latent_size[1] // 4))
+        self.embed1 = nn.Linear(state_dim, 4 * width)
+        self.embed2 = nn.Linear(4 * width, 4 * width)
+        self.place = nn.Linear(4 * width, width * self.coarse[0] * self.coarse[1])
+        self.up1 = nn.ConvTranspose2d(width, width, 4, stride=2, padding=1)
+        self.up2 = nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1)
+        self.draw = nn.Conv2d(width // 2, latent_channels, 3, padding=1)
+        self.background = nn.Parameter(torch.zeros(latent_channels, *latent_size))
+
+    def forward(self, state: Float[Tensor, "b n"]) -> Float[Tensor, "b c h w"]:
+        """The mean latent frame at normalised proprioception ``state``."""
+        h, w = self.coarse
+        x = F.silu(self.embed2(F.silu(self.embed1(state.to(self.background.dtype)))))
+        x = rearrange(F.silu(self.place(x)), "b (c h w) -> b c h w", h=h, w=w)
+        x = self.draw(F.silu(self.up2(F.silu(self.up1(x)))))
+        return self.background + x[..., : self.latent_size[0], : self.latent_size[1]]
 
 
 class Readout(nn.Module):

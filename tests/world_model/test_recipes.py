@@ -70,10 +70,10 @@ def world_config(tokenizer: Path) -> WorldRecipeConfig:
     return WorldRecipeConfig(
         data="own",
         tokenizer=str(tokenizer),
-        dynamics=DynamicsConfig(state_dim=3, action_dim=14, latent_size=(12, 12), context=3, dit=TINY_DIT),
+        dynamics=DynamicsConfig(state_dim=3, action_dim=14, latent_size=(12, 12), context=3, sketch=True, dit=TINY_DIT),
         batch_size=4,
-        rollout=2,
-        rollout_from=2,
+        rollouts=(1, 2),
+        stages=(2,),
         horizon=7,
     )
 
@@ -146,9 +146,40 @@ def test_rollouts_feed_the_worlds_own_frames_back(store: EpisodeStore, tokenizer
     assert all((time == 1).all() for _, time in seen)
 
 
+def test_kinematics_are_judged_on_their_own_predictions(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
+    """Untrained, they predict standing still: after j steps the error is the whole way gone since the start."""
+    recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
+    batch = recipe.batch(0, torch.Generator().manual_seed(3))
+    states = recipe.model.normalise_state(batch["path_states"])
+    gone = (states[:, 3:] - states[:, 2:3]) / recipe.model.kinematics.scale / torch.arange(1, 13)[:, None]
+    expected = torch.nn.functional.smooth_l1_loss(gone, torch.zeros_like(gone))
+    found = recipe.loss(batch, 0, torch.Generator().manual_seed(0))["kinematics"]
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_sketch_shows_where_the_robot_is(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
+    """The transformer is given a picture of the pose that is to come, and may not change how it is drawn."""
+    recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
+    batch = recipe.batch(0, torch.Generator().manual_seed(1))
+    terms = recipe.loss(batch, 0, torch.Generator().manual_seed(0))
+    terms["frame"].backward()
+    assert all(parameter.grad is None for parameter in recipe.model.sketch.parameters())
+    assert recipe.model.dit.config.patch[0] == 3 + 4
+    mean = torch.from_numpy(recipe.latents[recipe.train_rows].astype(np.float32)).mean(0)
+    torch.testing.assert_close(recipe.model.sketch.background.data, mean, atol=1e-3, rtol=1e-3)
+
+
+def test_stages_follow_each_other(tokenizer: Trained):
+    config = replace(world_config(tokenizer[1]), rollouts=(1, 2, 4), stages=(5, 9))
+    assert [config.rollout(step) for step in (0, 4, 5, 8, 9, 100)] == [1, 1, 2, 2, 4, 4]
+    for stages in ((5,), (5, 5), (9, 5), (1, 2, 3)):
+        with pytest.raises(ValueError, match="rollouts="):
+            replace(config, stages=stages)
+
+
 def test_impossible_options_are_named(store: EpisodeStore, tokenizer: Trained):
     with pytest.raises(ValueError, match="batch_size=4"):
-        replace(world_config(tokenizer[1]), rollout=3)
+        replace(world_config(tokenizer[1]), rollouts=(1, 3))
     with pytest.raises(ValueError, match="96x96"):
         TokenizerRecipe(
             TokenizerRecipeConfig(data="own", tokenizer=TokenizerConfig(patch=8, multipliers=(1, 2, 2, 2))), store

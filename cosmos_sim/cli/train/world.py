@@ -27,8 +27,9 @@ def world(
     heads: int = 4,
     context: int = 4,
     batch_size: int = 32,
-    rollout: int = 4,
-    rollout_from: int | None = None,
+    sketch: bool = True,
+    rollouts: tuple[int, ...] = (1, 4, 8),
+    stages: tuple[int, ...] = (),
     context_level: float = 0.2,
     pure_noise: float = 0.4,
     foreground: float = 5.0,
@@ -51,8 +52,9 @@ def world(
         heads: attention heads of a block.
         context: past frames that the world remembers, beside the first.
         batch_size: imagined steps per training step.
-        rollout: steps imagined in a row in the second part of the training.
-        rollout_from: training step at which that part begins; half of all steps by default.
+        sketch: show the transformer the arm as the predicted pose alone draws it.
+        rollouts: steps imagined in a row in each part of the training.
+        stages: training steps at which the second and later parts begin; parts of equal length by default.
         context_level: most noise on the context frames.
         pure_noise: share of single steps that start from pure noise.
         foreground: weight of latent pixels that change.
@@ -80,6 +82,7 @@ def world(
         action_dim=store.info.action_dim,
         latent_size=(sizes[0][0], sum(w for _, w in sizes)),
         context=context,
+        sketch=sketch,
         dit=replace(
             SMALL_DIT,
             latent_channels=codec_config.latent_channels,
@@ -90,10 +93,9 @@ def world(
     )
     if starts is not None and (twin is None or starts < 1):
         raise ValueError(f"starts={starts} needs to be at least 1, and twin to name the task that makes them")
-    if rollout_from is None:
-        rollout_from = train.steps // 2
-    if rollout > 1 and rollout_from >= train.steps:
-        raise ValueError(f"rollout={rollout} would be ignored: rollout_from={rollout_from}, but steps={train.steps}")
+    stages = stages or tuple(train.steps * part // len(rollouts) for part in range(1, len(rollouts)))
+    if stages and stages[-1] >= train.steps:
+        raise ValueError(f"rollouts={rollouts} would be cut short: stages={stages}, but steps={train.steps}")
     made_by_twin = range(starts or 32)
     spec, frames = twin_spec(twin, store.success is not None, made_by_twin) if twin else (None, None)
     config = WorldRecipeConfig(
@@ -101,8 +103,8 @@ def world(
         tokenizer=str(tokenizer),
         dynamics=dynamics,
         batch_size=batch_size,
-        rollout=rollout,
-        rollout_from=rollout_from,
+        rollouts=rollouts,
+        stages=stages,
         context_level=context_level,
         times=TimeDistribution(pure_noise=pure_noise),
         foreground=foreground,

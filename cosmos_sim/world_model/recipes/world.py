@@ -42,10 +42,16 @@ class WorldRecipeConfig:
     times: TimeDistribution = field(default_factory=lambda: TimeDistribution(pure_noise=0.4))
     context_level: float = 0.2
     """Context frames carry noise of a level drawn uniformly up to this."""
-    rollout: int = 4
-    """Steps imagined in a row, each from the last ones imagined, in the second part of the training."""
-    rollout_from: int = 3000
-    """Training step at which that part begins."""
+    rollouts: tuple[int, ...] = (1, 4, 8)
+    """Steps imagined in a row, each from the last ones imagined, in each part of the training."""
+    stages: tuple[int, ...] = (3000, 6000)
+    """Training steps at which the second and later parts begin."""
+    poses: int = 96
+    """Frames of each batch that the sketch alone learns from."""
+    paths: int = 128
+    """Windows of each batch that the kinematics alone learn from."""
+    path_length: int = 12
+    """Steps that the kinematics roll over their own predictions."""
     foreground: float = 5.0
     """Weight of latent pixels that change from one frame to the next."""
     busy: float = 3.0
@@ -60,8 +66,18 @@ class WorldRecipeConfig:
     def __post_init__(self) -> None:
         if self.horizon < 1:
             raise ValueError(f"horizon must be at least 1 step, not {self.horizon}")
-        if self.rollout < 1 or self.batch_size % self.rollout:
-            raise ValueError(f"batch_size={self.batch_size} does not divide into rollouts of {self.rollout} steps")
+        for rollout in self.rollouts:
+            if rollout < 1 or self.batch_size % rollout:
+                raise ValueError(f"batch_size={self.batch_size} does not divide into rollouts of {rollout} steps")
+        if len(self.stages) != len(self.rollouts) - 1 or list(self.stages) != sorted(set(self.stages)):
+            raise ValueError(f"rollouts={self.rollouts} need one rising step each after the first, not {self.stages}")
+        for name in ("poses", "paths", "path_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    def rollout(self, step: int) -> int:
+        """Steps imagined in a row at training step ``step``."""
+        return self.rollouts[sum(step >= begin for begin in self.stages)]
 
 
 class WorldRecipe:
@@ -110,32 +126,49 @@ class WorldRecipe:
         self.starts = starts or first_frames(store, self.held_out[:32])
         self.latents = encode_store(store, tokenizer, cache=cache, device=device)
         self.states = torch.from_numpy(store.state)
+        self.train_rows = store.rows(store.train)
         self._measure()
         successes = store.successes()
         self.windows, self.weights = {}, {}
-        for length in {1, config.rollout}:
+        for length in {*config.rollouts, config.path_length}:
             windows = all_windows(store.lengths.tolist(), length + 1, episodes=store.train)
             self.windows[length] = windows
             self.weights[length] = motion_weights(windows, store.states(), successes, factor=config.busy)
 
     def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Windows of a context and one or more steps to imagine; the work of a batch is always ``batch_size`` steps."""
-        steps = self.config.rollout if step >= self.config.rollout_from else 1
-        chosen = draw(self.windows[steps], self.config.batch_size // steps, generator, weights=self.weights[steps])
-        k = self.config.dynamics.context
-        lengths = self.store.lengths[chosen.episode]
-        around = chosen.start[:, None] + np.arange(1 - k, steps + 1)
-        rows = self.store.offsets[chosen.episode][:, None] + clamp(around, lengths)[0]
+        """Windows of a context and one or more steps to imagine, ``batch_size`` steps in all; poses with their frames,
+        and paths of proprioception and actions, for the heads that learn from many at no cost."""
+        config, store = self.config, self.store
+        k, steps = config.dynamics.context, config.rollout(step)
+        first, rows, past = self._draw(steps, config.batch_size // steps, generator)
         batch = {
-            "anchor": torch.from_numpy(self.latents[self.store.offsets[chosen.episode]]),
+            "anchor": torch.from_numpy(self.latents[first]),
             "latents": torch.from_numpy(self.latents[rows]),
             "states": self.states[rows],
-            "actions": torch.from_numpy(self.store.action[rows[:, :-1]]),
-            "past": torch.from_numpy(around[:, :-1] >= 0),
+            "actions": torch.from_numpy(store.action[rows[:, :-1]]),
+            "past": past,
         }
-        if self.store.success is not None:
-            batch["success"] = torch.from_numpy(self.store.success[rows[:, k - 1 : -1]]).float()
+        if store.success is not None:
+            batch["success"] = torch.from_numpy(store.success[rows[:, k - 1 : -1]]).float()
+        _, rows, past = self._draw(config.path_length, config.paths, generator)
+        batch |= {
+            "path_states": self.states[rows],
+            "path_actions": torch.from_numpy(store.action[rows[:, :-1]]),
+            "path_past": past,
+        }
+        if config.dynamics.sketch:
+            rows = self.train_rows[torch.randint(len(self.train_rows), (config.poses,), generator=generator).numpy()]
+            batch |= {"poses": self.states[rows], "pose_latents": torch.from_numpy(self.latents[rows])}
         return batch
+
+    def _draw(self, steps: int, count: int, generator: torch.Generator) -> tuple[ndarray, ndarray, Tensor]:
+        """Rows of the episodes' first frames, rows of windows of a context and ``steps`` more, and which actions of
+        these were taken (none was before an episode began)."""
+        chosen = draw(self.windows[steps], count, generator, weights=self.weights[steps])
+        around = chosen.start[:, None] + np.arange(1 - self.config.dynamics.context, steps + 1)
+        first = self.store.offsets[chosen.episode]
+        rows = first[:, None] + clamp(around, self.store.lengths[chosen.episode])[0]
+        return first, rows, torch.from_numpy(around[:, :-1] >= 0)
 
     def loss(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
         model, k = self.model, self.config.dynamics.context
@@ -155,7 +188,27 @@ class WorldRecipe:
             for name, value in new.items():
                 terms.setdefault(name, []).append(value)
         means = {name: torch.stack(values).mean() for name, values in terms.items()}
+        means["kinematics"] = self._path_loss(batch["path_states"], batch["path_actions"], batch["path_past"])
+        if model.sketch is not None:
+            drawn = model.sketch(model.normalise_state(batch["poses"]))
+            means["sketch"] = F.mse_loss(drawn.float(), batch["pose_latents"].float())
         return {"loss": sum(means.values(), torch.zeros(())), **means}
+
+    def _path_loss(
+        self, states: Float[Tensor, "b m n"], actions: Float[Tensor, "b m-1 a"], past: Tensor
+    ) -> Float[Tensor, ""]:
+        """How far the kinematics stray when they go on from their own predictions, as a share of how far one goes in as
+        many steps."""
+        model, k = self.model, self.config.dynamics.context
+        states = model.normalise_state(states)
+        actions = model.normalise_action(actions) * past[..., None]
+        predicted = list(states[:, :k].unbind(1))
+        with torch.autocast(states.device.type, enabled=False):
+            for j in range(states.shape[1] - k):
+                predicted.append(model.kinematics(torch.stack(predicted[-k:], 1), actions[:, j : j + k]))
+        reach = model.kinematics.scale * torch.arange(1, len(predicted) - k + 1, device=states.device)[:, None]
+        error = (torch.stack(predicted[k:], 1) - states[:, k:]) / reach
+        return F.smooth_l1_loss(error, torch.zeros_like(error))
 
     def _step_loss(
         self,
@@ -170,7 +223,7 @@ class WorldRecipe:
     ) -> tuple[History, dict[str, Tensor]]:
         """The losses of one imagined step, and the history with what was imagined."""
         model, b = self.model, len(data)
-        kinematic = model.predict_state(history, action)
+        kinematic = model.predict_state(history, action).detach()
         noise = torch.randn(data.shape, generator=generator, device=data.device)
         drawn = self.config.times.sample(b, generator=generator)
         time = torch.ones_like(drawn) if rolling else drawn
@@ -179,7 +232,7 @@ class WorldRecipe:
         spread = time.view(-1, 1, 1, 1)
         noisy = interpolate(data, noise, spread)
         predicted = model.predict(
-            noisy, time, history, action, kinematic.detach(), context_noise=context_noise, context_level=level
+            noisy, time, history, action, kinematic, context_noise=context_noise, context_level=level
         )
         changed = ((data - now).abs().mean(1, keepdim=True) > 0.25).float()
         weight = 1 + (self.config.foreground - 1) * changed
@@ -188,10 +241,9 @@ class WorldRecipe:
         zero = torch.zeros_like(state)
         terms = {
             "frame": (weight * (predicted - data).square()).mean() / weight.mean(),
-            "kinematics": F.smooth_l1_loss((kinematic - state) / model.kinematics.scale, zero),
         }
-        on_real = model.read(history, data, kinematic.detach())
-        on_imagined = model.read(history, imagined, kinematic.detach())
+        on_real = model.read(history, data, kinematic)
+        on_imagined = model.read(history, imagined, kinematic)
         for logit, read in (on_real, on_imagined):
             terms["state"] = terms.get("state", 0) + F.smooth_l1_loss((read - state) / model.kinematics.scale, zero)
             if success is not None:
@@ -239,14 +291,17 @@ class WorldRecipe:
 
     def _measure(self) -> None:
         """Normalisation statistics, from the training episodes alone."""
-        rows = self.store.rows(self.store.train)
         for name, values in (("state", self.store.state), ("action", self.store.action)):
-            figures = statistics(values[rows])
+            figures = statistics(values[self.train_rows])
             self.model.get_buffer(f"{name}_mean").copy_(torch.tensor(figures.mean))
             self.model.get_buffer(f"{name}_std").copy_(torch.tensor(figures.scale))
         states = self.store.states()
         changes = statistics([np.diff(states[e], axis=0) for e in self.store.train])
         self.model.kinematics.scale.copy_(torch.tensor(changes.scale) / self.model.state_std)
+        if self.model.sketch is not None:
+            seen = self.latents[self.train_rows[:: max(1, len(self.train_rows) // 1000)]]
+            with torch.no_grad():
+                self.model.sketch.background.copy_(torch.from_numpy(seen.astype(np.float32).mean(0)))
 
 
 def spec_of(store: EpisodeStore, *, horizon: int) -> WorldSpec:
