@@ -70,8 +70,8 @@ def euler(velocity: Velocity, noise: Tensor, times: Sequence[float]) -> Tensor:
 def heun(velocity: Velocity, noise: Tensor, times: Sequence[float]) -> Tensor:
     """Heun's rule (second order, two evaluations a step), with Euler's for a last step to 0.
 
-    Karras et al. (arXiv 2206.00364), algorithm 1: at 0 the velocity would be asked of data without noise, which training
-    has not shown.
+    Karras et al. (arXiv 2206.00364), algorithm 1: at 0 the network would be given data without any noise, which it has
+    not met in training.
     """
     x = noise
     for time, after in pairwise(times):
@@ -100,16 +100,18 @@ def unipc(velocity: Velocity, noise: Tensor, times: Sequence[float]) -> Tensor:
 SOLVERS: Mapping[str, Solver] = {"unipc": unipc, "heun": heun, "euler": euler}
 
 
-def solver_named(name: str) -> Solver:
-    """The solver of that name.
+def named[T](table: Mapping[str, T], name: str, kind: str) -> T:
+    """The entry of that name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none; the message suggests the nearest.
     """
-    if name not in SOLVERS:
-        near = difflib.get_close_matches(name, SOLVERS, n=1)
-        raise ValueError(f"unknown solver {name!r}" + (f": did you mean {near[0]!r}?" if near else f": {[*SOLVERS]}"))
-    return SOLVERS[name]
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=1)
+        raise ValueError(
+            f"unknown {kind} {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"one of {[*table]}")
+        )
+    return table[name]
 
 
 def evaluations(solver: str, times: Sequence[float]) -> int:

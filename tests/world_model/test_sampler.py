@@ -11,8 +11,8 @@ from cosmos_sim.world_model.sampler import (
     evaluations,
     karras_times,
     linear_times,
+    named,
     seeded_noise,
-    solver_named,
 )
 
 MEAN, STD = torch.tensor([0.3, -1.2, 2.0]), torch.tensor([0.5, 1.5, 0.2])
@@ -153,7 +153,7 @@ def test_noise_is_the_originals():
 
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="did you mean 'unipc'"):
-        solver_named("unpic")
+        named(SOLVERS, "unpic", "solver")
     with pytest.raises(ValueError, match="at least 1 step, not 0"):
         karras_times(0)
     with pytest.raises(ValueError, match="not -3"):
