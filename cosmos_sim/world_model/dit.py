@@ -1,17 +1,29 @@
 """The denoising network: NVIDIA's Cosmos-Predict2.5 diffusion transformer, at every size.
 
-Module names are those of the released checkpoints (after their ``net.`` prefix), so a state dict loads as it is. The
-2B and 14B networks and the small shipped worlds are one class with different :class:`DiTConfig`\\ s.
+Module names are those of the released checkpoints (after their ``net.`` prefix), so a state dict loads as it is; only
+their ``pos_embedder.*`` is computed here. The 2B and 14B networks and the small shipped worlds are one class with
+different :class:`DiTConfig`\\ s.
 """
 
+import difflib
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast, get_args
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import reduce, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from cosmos_sim.world_model.action_conditioning import ActionEmbedder, ActionInjection, ActionLayout
+from cosmos_sim.world_model.attention import KeysValues
+from cosmos_sim.world_model.block import Block, Signal
+from cosmos_sim.world_model.embedders import PatchEmbed, Sinusoid, TimestepEmbedding, patchify, unpatchify
+from cosmos_sim.world_model.first_block import FirstBlockCache
+from cosmos_sim.world_model.modulation import Modulations, layer_norm, modulation, without_autocast
+from cosmos_sim.world_model.rope import rotary_table
 
 
 @dataclass(frozen=True)
@@ -33,9 +45,15 @@ class DiTConfig:
     context_in_dim: int | None = 100352
     """Width of the raw text embedding that ``crossattn_proj`` maps to ``context_dim``; ``None`` for no projection."""
     rope_ratio: tuple[float, float, float] = (1.0, 3.0, 3.0)
-    """Extrapolation of the rotary frequencies along time, height and width."""
+    """Extrapolation of the rotary frequencies along time, height and width (see ``rope.resolution_ratio``)."""
     action_dim: int | None = None
-    """Numbers of conditioning given to each temporal token (actions per latent x their width), or none."""
+    """Numbers in one row of actions (actions of a latent, or of the whole chunk, x their width), or none."""
+    action_injection: ActionInjection = "timestep"
+    """Where actions enter: the timestep embedding and shared modulation (released), cross-attention, or channels."""
+    action_layout: ActionLayout = "latent"
+    """A row of actions for each temporal token, without effect on known ones; or one row for the whole chunk."""
+    causal: bool = False
+    """Whether the tokens of a frame attend to no later frame."""
 
     def __post_init__(self) -> None:
         if self.model_channels % self.num_heads:
@@ -44,31 +62,86 @@ class DiTConfig:
             raise ValueError(f"rotary embedding needs an even head width of at least 12, not {self.head_dim}")
         if self.context_in_dim is not None and self.context_dim is None:
             raise ValueError(f"context_in_dim={self.context_in_dim} would be ignored: context_dim is None")
+        for name, kind in (("action_injection", ActionInjection), ("action_layout", ActionLayout)):
+            value, (default, *others) = getattr(self, name), get_args(kind)
+            if value not in (default, *others):
+                raise ValueError(f"{name} must be one of {get_args(kind)}, not {value!r}")
+            if self.action_dim is None and value != default:
+                raise ValueError(f"{name}={value!r} would be ignored: action_dim is None")
+        if self.action_injection == "cross_attention" and self.context_dim is None:
+            raise ValueError("action_injection='cross_attention' needs cross-attention, but context_dim is None")
+        if self.causal and self.action_layout == "chunk":
+            raise ValueError("action_layout='chunk' shows every frame all actions, so the network cannot be causal")
 
     @property
     def head_dim(self) -> int:
         return self.model_channels // self.num_heads
 
+    @property
+    def in_channels(self) -> int:
+        """Latent, condition mask, padding mask, and the actions' channels, in this order."""
+        actions = self.latent_channels if self.action_injection == "channels" else 0
+        return self.latent_channels + 1 + self.padding_mask + actions
+
+
+PRESETS: dict[str, DiTConfig] = {
+    "predict2.5-2b": DiTConfig(),
+    "predict2.5-2b-paper": DiTConfig(num_blocks=32),
+    "predict2.5-14b": DiTConfig(model_channels=5120, num_heads=40, num_blocks=36),
+    "predict2.5-2b-action": DiTConfig(action_dim=28),
+}
+
+
+def preset(name: str) -> DiTConfig:
+    """The published network of that name.
+
+    Raises:
+        ValueError: there is none; the message suggests the nearest.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {sorted(PRESETS)}"
+        raise ValueError(f"unknown network {name!r}; {hint}")
+    return PRESETS[name]
+
 
 class DiT(nn.Module):
     """Predicts the flow's velocity (noise - data) of a latent video, given what is known of it."""
+
+    adaln_modulations: Modulations | None
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         self.config = config
         width, patch = config.model_channels, math.prod(config.patch)
-        in_channels = config.latent_channels + 1 + config.padding_mask
-        self.x_embedder = PatchEmbed(in_channels * patch, width)
+        self.x_embedder = PatchEmbed(config.in_channels * patch, width)
         self.t_embedder = nn.Sequential(Sinusoid(width), TimestepEmbedding(width))
         self.t_embedding_norm = nn.RMSNorm(width, eps=1e-6)
         if config.context_in_dim is not None:
             assert config.context_dim is not None
             self.crossattn_proj = nn.Sequential(nn.Linear(config.context_in_dim, config.context_dim), nn.GELU())
         if config.action_dim is not None:
-            self.action_embedder_B_D = ActionEmbedder(config.action_dim, 4 * width, width)
-            self.action_embedder_B_3D = ActionEmbedder(config.action_dim, 4 * width, 3 * width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
+            embedder = partial(ActionEmbedder, config.action_dim, 4 * width)
+            if config.action_injection == "timestep":
+                self.action_embedder_B_D = embedder(width)
+                self.action_embedder_B_3D = embedder(3 * width)
+            elif config.action_injection == "cross_attention":
+                assert config.context_dim is not None
+                self.action_embedder_context = embedder(config.context_dim)
+            else:
+                self.action_embedder_channels = embedder(config.latent_channels)
+        block = partial(
+            Block,
+            width,
+            heads=config.num_heads,
+            hidden=int(width * config.mlp_ratio),
+            context_width=config.context_dim,
+            adaln_rank=config.adaln_lora_dim,
+            causal=config.causal,
+        )
+        self.blocks = nn.ModuleList(block() for _ in range(config.num_blocks))
         self.final_layer = FinalLayer(config, config.latent_channels * patch)
+        self.adaln_modulations = None
         self.reset_parameters()
 
     def forward(
@@ -77,9 +150,11 @@ class DiT(nn.Module):
         timestep: Float[Tensor, "b t_tokens"],
         condition_mask: Float[Tensor, "b 1 t h w"],
         *,
-        context: Float[Tensor, "b l d"] | None = None,
-        action: Float[Tensor, "b t_tokens a"] | None = None,
+        context: Float[Tensor, "b l d"] | Sequence[KeysValues] | None = None,
+        action: Float[Tensor, "b t_tokens a"] | Float[Tensor, "b 1 a"] | None = None,
         padding_mask: Float[Tensor, "b 1 t h w"] | None = None,
+        rope_ratio: tuple[float, float, float] | None = None,
+        first_block_cache: FirstBlockCache | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """Velocity of ``latent``, in fp32.
 
@@ -87,59 +162,90 @@ class DiT(nn.Module):
             latent: noisy latent, its known frames already replaced by their data.
             timestep: 1000 times the noise level sigma, one for each temporal token.
             condition_mask: 1 on known frames (less where they carry noise), 0 on frames to predict.
-            context: text embedding, when the network attends to text.
-            action: conditioning of each temporal token, when the network has an action embedder; without effect on
-                tokens whose frames are all known.
+            context: text embedding, when the network attends to text; or what :meth:`encode_context` made of it, which
+                spares every further evaluation that work.
+            action: when the network has an action embedder, a row for each temporal token, without effect on tokens
+                whose frames are all known (see ``actions_per_latent``); or, in the layout of the whole chunk, one row.
             padding_mask: 1 on padded pixels; zeros when not given.
+            rope_ratio: in place of the config's, to try a size that the weights were not trained at.
+            first_block_cache: memory of an approximation that skips blocks; ``None`` computes all of them.
+
+        Raises:
+            ValueError: a shape that does not fit, an input that is missing or would be ignored.
         """
         config = self.config
-        self._check(latent, timestep, context, action)
-        masks = [condition_mask]
+        self._check(latent, timestep, condition_mask, context, action, padding_mask)
+        channels = [latent, condition_mask]
         if config.padding_mask:
-            masks.append(torch.zeros_like(condition_mask) if padding_mask is None else padding_mask)
-        elif padding_mask is not None:
-            raise ValueError("padding_mask would be ignored: this network was configured without it")
-        x = self.x_embedder(patchify(torch.cat([latent, *masks], dim=1), config.patch))
-        t, h, w = x.shape[1:4]
-        rope = rotary_table((t, h, w), config.head_dim, config.rope_ratio, device=x.device)
+            channels.append(torch.zeros_like(condition_mask) if padding_mask is None else padding_mask)
 
-        with torch.autocast(x.device.type, enabled=False):
+        tokens: Tensor | None = None
+        with without_autocast(latent):
             sinusoid, adaln = self.t_embedder(timestep.float() * 1e-3)
             if action is not None:
-                known = reduce(condition_mask.float(), "b 1 (t r) h w -> b t 1", "min", r=config.patch[0])
-                sinusoid = sinusoid + (1 - known) * self.action_embedder_B_D(action.float())
-                adaln = adaln + (1 - known) * self.action_embedder_B_3D(action.float())
+                action, heard = action.float(), self._heard(condition_mask)
+                if config.action_injection == "timestep":
+                    sinusoid = sinusoid + heard * self.action_embedder_B_D(action)
+                    adaln = adaln + heard * self.action_embedder_B_3D(action)
+                elif config.action_injection == "cross_attention":
+                    tokens = heard * self.action_embedder_context(action)
+                else:
+                    maps = heard * self.action_embedder_channels(action)
+                    r, h, w = config.patch[0], *latent.shape[3:]
+                    channels.append(repeat(maps, "b t c -> b c (t r) h w", r=r, h=h, w=w).to(latent.dtype))
             emb = self.t_embedding_norm(sinusoid)
-        if context is not None:
-            context = context.to(x.dtype)
-            if config.context_in_dim is not None:
-                context = self.crossattn_proj(context)
 
-        for block in self.blocks:
-            x = block(x, emb, adaln, rope, context)
-        with torch.autocast(x.device.type, enabled=False):
+        x = self.x_embedder(patchify(torch.cat(channels, dim=1), config.patch))
+        t, h, w = x.shape[1:4]
+        rope = rotary_table((t, h, w), config.head_dim, rope_ratio or config.rope_ratio, device=x.device)
+        signal = Signal(emb, adaln, rope, None if tokens is None else tokens.to(x.dtype))
+        layers = list(zip(self.blocks, self._contexts(context, x.dtype), self._modulations(signal), strict=True))
+        if first_block_cache is None:
+            x = run(layers, x, signal)
+        else:
+            first, rest = (partial(run, part, signal=signal) for part in (layers[:1], layers[1:]))
+            x = first_block_cache(x, first, rest)
+
+        with without_autocast(x):
             out = self.final_layer(x.float(), emb, adaln)
         return unpatchify(out, config.patch)
 
-    def _check(self, latent: Tensor, timestep: Tensor, context: Tensor | None, action: Tensor | None) -> None:
-        config = self.config
-        b, c, *size = latent.shape
-        if c != config.latent_channels:
-            raise ValueError(f"latent has {c} channels, the network takes {config.latent_channels}")
-        if any(s % p for s, p in zip(size, config.patch, strict=True)):
-            raise ValueError(f"latent of t h w = {tuple(size)} does not divide into patches of {config.patch}")
-        tokens = size[0] // config.patch[0]
-        if timestep.shape != (b, tokens):
-            raise ValueError(f"timestep has shape {tuple(timestep.shape)}, expected {(b, tokens)}")
-        if (context is None) != (config.context_dim is None):
-            raise ValueError(f"context given: {context is not None}, but context_dim={config.context_dim}")
-        if (action is None) != (config.action_dim is None):
-            raise ValueError(f"action given: {action is not None}, but action_dim={config.action_dim}")
-        if action is not None and action.shape != (b, tokens, config.action_dim):
-            raise ValueError(f"action has shape {tuple(action.shape)}, expected {(b, tokens, config.action_dim)}")
+    def encode_context(self, context: Float[Tensor, "b l d"]) -> tuple[KeysValues, ...]:
+        """What each block reads from a text embedding: give it to :meth:`forward` in its place at every step."""
+        self._check_context(context, len(context))
+        text = self._project(context, self.x_embedder.dtype)
+        return tuple(block.read(text) for block in self._typed_blocks)
+
+    def fuse(self) -> "DiT":
+        """Join weights that meet the same input: queries, keys and values of a block, the modulations of all blocks.
+
+        Fewer and larger products; state dicts keep their names, parameters do not.
+
+        Raises:
+            ValueError: a layer is not a plain linear one; adapters are to be merged before.
+        """
+        if self.adaln_modulations is None:
+            parts: dict[str, nn.Module] = {}
+            for i, block in enumerate(self._typed_blocks):
+                block.self_attn.fuse()
+                parts |= {f"blocks.{i}.{name}": layer for name, layer in block.take_modulations().items()}
+            self.adaln_modulations = Modulations.join(self, "adaln_modulations", parts)
+        return self
+
+    def compile_blocks(self, **options: Any) -> "DiT":
+        """Compile the block with ``torch.compile(**options)``: once for all of them, since they are alike."""
+        for block in self._typed_blocks:
+            block.compile(**options)
+        return self
 
     def reset_parameters(self) -> None:
-        """Truncated normal of std 1/sqrt(fan_in), cut at 3 std; zeros where a path must start silent; norms at 1."""
+        """Truncated normal of std 1/sqrt(fan_in), cut at 3 std; zeros where a path must start silent; norms at 1.
+
+        Action embedders end in zeros but for that of cross-attention: a zero key would be normalised, and its gradient
+        with it, by 1/sqrt(1e-6).
+        """
+        if self.adaln_modulations is not None:
+            raise ValueError("initialise a network before fuse(), not after")
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 std = module.in_features**-0.5
@@ -149,7 +255,7 @@ class DiT(nn.Module):
             elif isinstance(module, nn.RMSNorm):
                 nn.init.ones_(module.weight)
         for name, module in self.named_modules():
-            if isinstance(module, ActionEmbedder):
+            if isinstance(module, ActionEmbedder) and name != "action_embedder_context":
                 nn.init.zeros_(module.fc2.weight)
             elif name.endswith(".2") and "adaln_modulation" in name:
                 nn.init.zeros_(module.get_parameter("weight"))
@@ -163,130 +269,82 @@ class DiT(nn.Module):
                 module.float()
         return self
 
+    @property
+    def _typed_blocks(self) -> Iterable[Block]:
+        return cast(Iterable[Block], self.blocks)
 
-class Block(nn.Module):
-    """Self-attention, cross-attention and MLP, each ``x += gate * f(LN(x) * (1 + scale) + shift)``."""
+    def _heard(self, condition_mask: Tensor) -> Float[Tensor, "b t_tokens 1"]:
+        """How much each temporal token minds its action: not at all where its frames are known, as released."""
+        known = reduce(condition_mask.float(), "b 1 (t r) h w -> b t 1", "min", r=self.config.patch[0])
+        return 1 - known if self.config.action_layout == "latent" else torch.ones_like(known)
 
-    def __init__(self, config: DiTConfig) -> None:
-        super().__init__()
-        width = config.model_channels
-        self.self_attn = Attention(width, width, config.num_heads)
-        self.adaln_modulation_self_attn = modulation(width, config.adaln_lora_dim, 3 * width)
-        self.cross_attn = None
-        if config.context_dim is not None:
-            self.cross_attn = Attention(width, config.context_dim, config.num_heads)
-            self.adaln_modulation_cross_attn = modulation(width, config.adaln_lora_dim, 3 * width)
-        self.mlp = MLP(width, int(width * config.mlp_ratio))
-        self.adaln_modulation_mlp = modulation(width, config.adaln_lora_dim, 3 * width)
+    def _contexts(
+        self, context: Tensor | Sequence[KeysValues] | None, dtype: torch.dtype
+    ) -> Sequence[Tensor | KeysValues | None]:
+        """The text for each block: the same embedding, or its own keys and values."""
+        if context is None:
+            return [None] * len(self.blocks)
+        if not isinstance(context, Tensor):
+            return context
+        return [self._project(context, dtype)] * len(self.blocks)
 
-    def forward(
+    def _project(self, context: Tensor, dtype: torch.dtype) -> Tensor:
+        context = context.to(dtype)
+        return context if self.config.context_in_dim is None else self.crossattn_proj(context)
+
+    def _modulations(self, signal: Signal) -> Iterable[Tensor | None]:
+        """Shift, scale and gate of all blocks at once, when :meth:`fuse` has joined their layers."""
+        if self.adaln_modulations is None:
+            return [None] * len(self.blocks)
+        with without_autocast(signal.emb):
+            return self.adaln_modulations(signal.emb, signal.adaln).unflatten(0, (len(self.blocks), -1))
+
+    def _check(
         self,
-        x: Float[Tensor, "b t h w d"],
-        emb: Float[Tensor, "b t d"],
-        adaln: Float[Tensor, "b t d3"],
-        rope: tuple[Tensor, Tensor],
-        context: Float[Tensor, "b l e"] | None,
-    ) -> Float[Tensor, "b t h w d"]:
-        t, h, w = x.shape[1:4]
-        y, gate = modulate(x, self.adaln_modulation_self_attn, emb, adaln)
-        y = rearrange(y, "b t h w d -> b (t h w) d")
-        x = x + gate * rearrange(self.self_attn(y, y, rope), "b (t h w) d -> b t h w d", t=t, h=h, w=w)
-        if self.cross_attn is not None:
-            y, gate = modulate(x, self.adaln_modulation_cross_attn, emb, adaln)
-            y = self.cross_attn(rearrange(y, "b t h w d -> b (t h w) d"), context)
-            x = x + gate * rearrange(y, "b (t h w) d -> b t h w d", t=t, h=h, w=w)
-        y, gate = modulate(x, self.adaln_modulation_mlp, emb, adaln)
-        return x + gate * self.mlp(y)
+        latent: Tensor,
+        timestep: Tensor,
+        condition_mask: Tensor,
+        context: Tensor | Sequence[KeysValues] | None,
+        action: Tensor | None,
+        padding_mask: Tensor | None,
+    ) -> None:
+        config = self.config
+        b, c, *size = latent.shape
+        if c != config.latent_channels:
+            raise ValueError(f"latent has {c} channels, the network takes {config.latent_channels}")
+        if any(s < p or s % p for s, p in zip(size, config.patch, strict=True)):
+            near = tuple(max(1, round(s / p)) * p for s, p in zip(size, config.patch, strict=True))
+            raise ValueError(
+                f"latent of t h w = {tuple(size)} does not divide into patches of {config.patch}; {near} would"
+            )
+        if padding_mask is not None and not config.padding_mask:
+            raise ValueError("padding_mask would be ignored: this network was configured without it")
+        for name, mask in (("condition_mask", condition_mask), ("padding_mask", padding_mask)):
+            if mask is not None and mask.shape != (b, 1, *size):
+                raise ValueError(f"{name} has shape {tuple(mask.shape)}, expected {(b, 1, *size)}")
+        tokens = size[0] // config.patch[0]
+        if timestep.shape != (b, tokens):
+            raise ValueError(f"timestep has shape {tuple(timestep.shape)}, expected {(b, tokens)}")
+        self._check_context(context, b)
+        if (action is None) != (config.action_dim is None):
+            raise ValueError(f"action given: {action is not None}, but action_dim={config.action_dim}")
+        rows = tokens if config.action_layout == "latent" else 1
+        if action is not None and action.shape != (b, rows, config.action_dim):
+            raise ValueError(f"action has shape {tuple(action.shape)}, expected {(b, rows, config.action_dim)}")
 
-
-class Attention(nn.Module):
-    """Multi-head attention with RMS-normalised queries and keys; rotary positions when given."""
-
-    def __init__(self, width: int, context_width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.q_proj = nn.Linear(width, width, bias=False)
-        self.k_proj = nn.Linear(context_width, width, bias=False)
-        self.v_proj = nn.Linear(context_width, width, bias=False)
-        self.output_proj = nn.Linear(width, width, bias=False)
-        self.q_norm = RMSNorm(width // num_heads, eps=1e-6)
-        self.k_norm = RMSNorm(width // num_heads, eps=1e-6)
-
-    def forward(
-        self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b l e"], rope: tuple[Tensor, Tensor] | None = None
-    ) -> Float[Tensor, "b n d"]:
-        q, k, v = (
-            rearrange(y, "b n (heads e) -> b heads n e", heads=self.num_heads)
-            for y in (self.q_proj(x), self.k_proj(context), self.v_proj(context))
-        )
-        q, k = self.q_norm(q), self.k_norm(k)
-        if rope is not None:
-            q, k = rotate(q, *rope), rotate(k, *rope)
-        y = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
-        return self.output_proj(rearrange(y, "b heads n e -> b n (heads e)"))
-
-
-class RMSNorm(nn.RMSNorm):
-    """In the input's dtype, whatever the weight's."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        assert self.weight is not None
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
-
-
-class MLP(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.layer1 = nn.Linear(width, hidden, bias=False)
-        self.layer2 = nn.Linear(hidden, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer2(F.gelu(self.layer1(x)))
-
-
-class PatchEmbed(nn.Module):
-    def __init__(self, in_features: int, width: int) -> None:
-        super().__init__()
-        self.proj = nn.Sequential(nn.Identity(), nn.Linear(in_features, width, bias=False))
-
-    def forward(self, patches: Tensor) -> Tensor:
-        return self.proj(patches.to(self.proj[1].get_parameter("weight").dtype))
-
-
-class Sinusoid(nn.Module):
-    """[cos, sin] of the timestep times ``exp(-ln(1e4) i / (d / 2))``."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, t: Float[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        half = self.dim // 2
-        frequency = torch.exp(-math.log(1e4) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
-        angle = t[..., None] * frequency
-        return torch.cat([angle.cos(), angle.sin()], dim=-1)
-
-
-class TimestepEmbedding(nn.Module):
-    """Passes the sinusoid on, and the modulation that all blocks share: Linear2(SiLU(Linear1(sinusoid)))."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(width, width, bias=False)
-        self.linear_2 = nn.Linear(width, 3 * width, bias=False)
-
-    def forward(self, sinusoid: Float[Tensor, "b t d"]) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b t d3"]]:
-        return sinusoid, self.linear_2(F.silu(self.linear_1(sinusoid)))
-
-
-class ActionEmbedder(nn.Module):
-    def __init__(self, in_features: int, hidden: int, out_features: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(in_features, hidden)
-        self.fc2 = nn.Linear(hidden, out_features)
-
-    def forward(self, action: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(action), approximate="tanh"))
+    def _check_context(self, context: Tensor | Sequence[KeysValues] | None, b: int) -> None:
+        config = self.config
+        if (context is None) != (config.context_dim is None):
+            raise ValueError(f"context given: {context is not None}, but context_dim={config.context_dim}")
+        if isinstance(context, Tensor):
+            width = config.context_in_dim or config.context_dim
+            if context.ndim != 3 or context.shape[0] != b or context.shape[2] != width:
+                raise ValueError(f"context has shape {tuple(context.shape)}, expected {(b, 'any', width)}")
+        elif context is not None and (len(context) != len(self.blocks) or len(context[0].keys) != b):
+            raise ValueError(
+                f"context was encoded for {len(context)} blocks and a batch of {len(context[0].keys)}, "
+                f"not for {len(self.blocks)} and {b}"
+            )
 
 
 class FinalLayer(nn.Module):
@@ -301,65 +359,9 @@ class FinalLayer(nn.Module):
         return self.linear(layer_norm(x) * (1 + scale) + shift)
 
 
-def modulation(width: int, rank: int, out_features: int) -> nn.Sequential:
-    """AdaLN-LoRA: SiLU and two linear layers through a narrow middle."""
-    return nn.Sequential(nn.SiLU(), nn.Linear(width, rank, bias=False), nn.Linear(rank, out_features, bias=False))
-
-
-def modulate(x: Tensor, adaln_lora: nn.Module, emb: Tensor, adaln: Tensor) -> tuple[Tensor, Tensor]:
-    """``LN(x) * (1 + scale) + shift`` and the gate, both in ``x``'s dtype; the modulation itself in fp32."""
-    with torch.autocast(x.device.type, enabled=False):
-        modulation = (adaln_lora(emb) + adaln)[:, :, None, None].to(x.dtype)
-    shift, scale, gate = modulation.chunk(3, dim=-1)
-    return layer_norm(x) * (1 + scale) + shift, gate
-
-
-def layer_norm(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6).to(x.dtype)
-
-
-def patchify(x: Float[Tensor, "b c t h w"], patch: tuple[int, int, int]) -> Float[Tensor, "b t h w p"]:
-    r, m, n = patch
-    return rearrange(x, "b c (t r) (h m) (w n) -> b t h w (c r m n)", r=r, m=m, n=n)
-
-
-def unpatchify(x: Float[Tensor, "b t h w p"], patch: tuple[int, int, int]) -> Float[Tensor, "b c t h w"]:
-    """Back to a video; the output features are ordered (m n r c), unlike the input's (c r m n)."""
-    r, m, n = patch
-    return rearrange(x, "b t h w (m n r c) -> b c (t r) (h m) (w n)", r=r, m=m, n=n)
-
-
-def rotary_table(
-    size: tuple[int, int, int], head_dim: int, ratio: tuple[float, float, float], *, device: torch.device
-) -> tuple[Float[Tensor, "n e"], Float[Tensor, "n e"]]:
-    """Cosines and sines of the 3-D rotary embedding, for the ``t h w`` tokens of a video, in fp32.
-
-    Height and width take ``head_dim // 6`` frequencies each, time the rest; an axis of ``d`` channels has
-    ``theta = 10000 * ratio ** (d / (d - 2))`` (NTK-aware extrapolation).
-    """
-    spatial = head_dim // 6 * 2
-    angles = []
-    for axis, (length, dim) in enumerate(zip(size, (head_dim - 2 * spatial, spatial, spatial), strict=True)):
-        theta = 1e4 * ratio[axis] ** (dim / (dim - 2))
-        frequency = theta ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
-        angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequency
-        shape = [1, 1, 1, dim // 2]
-        shape[axis] = length
-        angles.append(angle.view(shape).expand(*size, dim // 2))
-    angle = rearrange(torch.cat(angles, dim=-1), "t h w e -> (t h w) e").repeat(1, 2)
-    return angle.cos(), angle.sin()
-
-
-def rotate(x: Float[Tensor, "b heads n e"], cos: Tensor, sin: Tensor) -> Float[Tensor, "b heads n e"]:
-    """Rotate the pairs (i, i + e/2) of every head, in fp32."""
-    x = x.float()
-    a, b = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-b, a], dim=-1) * sin
-
-
-PRESETS: dict[str, DiTConfig] = {
-    "predict2.5-2b": DiTConfig(),
-    "predict2.5-2b-paper": DiTConfig(num_blocks=32),
-    "predict2.5-14b": DiTConfig(model_channels=5120, num_heads=40, num_blocks=36),
-    "predict2.5-2b-action": DiTConfig(action_dim=28),
-}
+def run(
+    layers: Sequence[tuple[nn.Module, Tensor | KeysValues | None, Tensor | None]], x: Tensor, signal: Signal
+) -> Float[Tensor, "b t h w d"]:
+    for block, text, modulations in layers:
+        x = block(x, signal, text, modulations)
+    return x

@@ -1,0 +1,173 @@
+"""Attention of the diffusion transformer: over the video's own tokens, and to text and actions."""
+
+import difflib
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from cosmos_sim.world_model.fusion import join_linear
+from cosmos_sim.world_model.rope import rotate
+
+KERNELS: dict[str, list[SDPBackend]] = {
+    "auto": [
+        SDPBackend.CUDNN_ATTENTION,
+        SDPBackend.FLASH_ATTENTION,
+        SDPBackend.EFFICIENT_ATTENTION,
+        SDPBackend.MATH,
+    ],
+    "cudnn": [SDPBackend.CUDNN_ATTENTION],
+    "flash": [SDPBackend.FLASH_ATTENTION],
+    "efficient": [SDPBackend.EFFICIENT_ATTENTION],
+    "math": [SDPBackend.MATH],
+}
+
+
+def attention_kernels(name: str = "auto") -> AbstractContextManager[None]:
+    """A ``with`` block in which attention runs on one of torch's kernels, or on the first of them that can.
+
+    Args:
+        name: ``cudnn``, ``flash``, ``efficient``, ``math``; ``auto`` tries them in that order, which puts cuDNN's, the
+            fastest on Hopper, before torch's own choice. A kernel that cannot run makes torch raise a RuntimeError.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in KERNELS:
+        near = difflib.get_close_matches(name, KERNELS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {sorted(KERNELS)}"
+        raise ValueError(f"unknown attention kernel {name!r}; {hint}")
+    return sdpa_kernel(KERNELS[name], set_priority=True)
+
+
+class KeysValues(NamedTuple):
+    """What one layer reads from its context; constant over sampling steps, so it can be computed once."""
+
+    keys: Float[Tensor, "b heads l e"]
+    values: Float[Tensor, "b heads l e"]
+
+
+class Attention(nn.Module):
+    """Projections of multi-head attention with RMS-normalised queries and keys."""
+
+    def __init__(self, width: int, context_width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q_proj = nn.Linear(width, width, bias=False)
+        self.k_proj = nn.Linear(context_width, width, bias=False)
+        self.v_proj = nn.Linear(context_width, width, bias=False)
+        self.output_proj = nn.Linear(width, width, bias=False)
+        self.q_norm = RMSNorm(width // num_heads, eps=1e-6)
+        self.k_norm = RMSNorm(width // num_heads, eps=1e-6)
+
+    def heads(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b heads n e"]:
+        return rearrange(x, "b n (heads e) -> b heads n e", heads=self.num_heads)
+
+
+class SelfAttention(Attention):
+    """Of all tokens to all, or to those of their own and earlier frames; positions are rotary."""
+
+    qkv_weight: nn.Parameter | None
+
+    def __init__(self, width: int, num_heads: int, *, causal: bool) -> None:
+        super().__init__(width, width, num_heads)
+        self.causal = causal
+        self.register_parameter("qkv_weight", None)
+
+    def forward(self, x: Float[Tensor, "b n d"], rope: tuple[Tensor, Tensor], *, frames: int) -> Float[Tensor, "b n d"]:
+        if self.qkv_weight is None:
+            q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        else:
+            q, k, v = F.linear(x, self.qkv_weight).chunk(3, dim=-1)
+        q, k, v = self.heads(q), self.heads(k), self.heads(v)
+        q, k = rotate(self.q_norm(q), *rope).to(v.dtype), rotate(self.k_norm(k), *rope).to(v.dtype)
+        y = attend_causally(q, k, v, frames) if self.causal else attend(q, k, v)
+        return self.output_proj(rearrange(y, "b heads n e -> b n (heads e)"))
+
+    def fuse(self) -> None:
+        """Project queries, keys and values in one product; state dicts keep the three names."""
+        join_linear(self, "qkv_weight", {"q_proj": self.q_proj, "k_proj": self.k_proj, "v_proj": self.v_proj})
+        del self.q_proj, self.k_proj, self.v_proj
+
+
+class CrossAttention(Attention):
+    """Of all tokens to the text, and of each frame's tokens to its own actions; there is no mask, as released."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        text: Float[Tensor, "b l e"] | KeysValues,
+        actions: Float[Tensor, "b t e"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        q = self.q_norm(self.heads(self.q_proj(x)))
+        k, v = text if isinstance(text, KeysValues) else self.keys_values(text)
+        if actions is None:
+            y = attend(q.to(v.dtype), k.to(v.dtype), v)
+        else:
+            y = attend_per_frame(q.to(v.dtype), KeysValues(k.to(v.dtype), v), self.keys_values(actions))
+        return self.output_proj(rearrange(y, "b heads n e -> b n (heads e)"))
+
+    def keys_values(self, context: Float[Tensor, "b l e"]) -> KeysValues:
+        return KeysValues(self.k_norm(self.heads(self.k_proj(context))), self.heads(self.v_proj(context)))
+
+
+class RMSNorm(nn.RMSNorm):
+    """In the input's dtype, whatever the weight's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.weight is not None
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+def attend(
+    q: Float[Tensor, "b heads n e"], k: Float[Tensor, "b heads l e"], v: Float[Tensor, "b heads l e"]
+) -> Float[Tensor, "b heads n e"]:
+    """``softmax(q k^T / sqrt(e)) v`` by the fastest of torch's kernels."""
+    short = k.shape[2] < 512
+    if short or v.dtype != torch.bfloat16 or v.device.type != "cpu" or torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(q, k, v)
+    return attend_by_products(q, k, v)
+
+
+def attend_by_products(q: Tensor, k: Tensor, v: Tensor, *, rows: int = 256) -> Tensor:
+    """:func:`attend` some rows at a time, in two matrix products: for bf16 on a CPU.
+
+    Torch's CPU kernel multiplies bf16 no faster than fp32, oneDNN does. Scores and softmax are in fp32, weights in
+    bf16, as in that kernel.
+    """
+    q, k = q.float() * q.shape[-1] ** -0.5, k.float().transpose(-1, -2)
+    return torch.cat([(part @ k).softmax(dim=-1).to(v.dtype) @ v for part in q.split(rows, dim=2)], dim=2)
+
+
+def attend_causally(q: Tensor, k: Tensor, v: Tensor, frames: int) -> Float[Tensor, "b heads n e"]:
+    """:func:`attend` of each frame's tokens to those of its own and earlier frames.
+
+    One call a frame, none of them masked: every kernel serves, and the half that a mask would hide is not computed.
+    """
+    n = q.shape[2] // frames
+    return torch.cat(
+        [attend(part, k[:, :, : n * (i + 1)], v[:, :, : n * (i + 1)]) for i, part in enumerate(q.split(n, dim=2))],
+        dim=2,
+    )
+
+
+def attend_per_frame(q: Tensor, text: KeysValues, actions: KeysValues) -> Float[Tensor, "b heads n e"]:
+    """:func:`attend` of each frame's tokens to the whole text and to its own action (``b heads t e``)."""
+    b, _, t, _ = actions.keys.shape
+    k, v = (
+        torch.cat(
+            [
+                repeat(shared, "b heads l e -> (b t) heads l e", t=t),
+                rearrange(own.to(shared.dtype), "b heads t e -> (b t) heads 1 e"),
+            ],
+            dim=2,
+        )
+        for shared, own in zip(text, actions, strict=True)
+    )
+    y = attend(rearrange(q, "b heads (t n) e -> (b t) heads n e", t=t), k, v)
+    return rearrange(y, "(b t) heads n e -> b heads (t n) e", b=b)

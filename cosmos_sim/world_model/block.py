@@ -1,0 +1,90 @@
+"""One layer of the diffusion transformer."""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cosmos_sim.world_model.attention import CrossAttention, KeysValues, SelfAttention
+from cosmos_sim.world_model.modulation import modulate, modulation, without_autocast
+
+
+class Signal(NamedTuple):
+    """What all blocks are told beside the text."""
+
+    emb: Float[Tensor, "b t d"]
+    """Embedding of the noise level (and the action) of each temporal token, in fp32."""
+    adaln: Float[Tensor, "b t d3"]
+    """The modulation that all layers share, in fp32."""
+    rope: tuple[Float[Tensor, "n e"], Float[Tensor, "n e"]]
+    """Cosines and sines of the tokens' positions."""
+    actions: Float[Tensor, "b t d"] | None
+    """Each frame's action as a token for cross-attention."""
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and MLP, each ``x += gate * f(LN(x) * (1 + scale) + shift)``."""
+
+    def __init__(
+        self, width: int, *, heads: int, hidden: int, context_width: int | None, adaln_rank: int, causal: bool
+    ) -> None:
+        super().__init__()
+        self.self_attn = SelfAttention(width, heads, causal=causal)
+        self.adaln_modulation_self_attn = modulation(width, adaln_rank, 3 * width)
+        self.cross_attn = None
+        if context_width is not None:
+            self.cross_attn = CrossAttention(width, context_width, heads)
+            self.adaln_modulation_cross_attn = modulation(width, adaln_rank, 3 * width)
+        self.mlp = MLP(width, hidden)
+        self.adaln_modulation_mlp = modulation(width, adaln_rank, 3 * width)
+        self.modulation_names = [name for name, _ in self.named_children() if name.startswith("adaln_modulation")]
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t h w d"],
+        signal: Signal,
+        text: Float[Tensor, "b l e"] | KeysValues | None = None,
+        modulations: Float[Tensor, "layers b t d3"] | None = None,
+    ) -> Float[Tensor, "b t h w d"]:
+        """``modulations`` of the sublayers in their order, where they were computed for all blocks at once."""
+        t, h, w = x.shape[1:4]
+        to_self, *to_cross, to_mlp = self.modulations(signal) if modulations is None else modulations
+        y, gate = modulate(x, to_self)
+        y = self.self_attn(rearrange(y, "b t h w d -> b (t h w) d"), signal.rope, frames=t)
+        x = x + gate * rearrange(y, "b (t h w) d -> b t h w d", t=t, h=h, w=w)
+        if self.cross_attn is not None:
+            y, gate = modulate(x, *to_cross)
+            y = self.cross_attn(rearrange(y, "b t h w d -> b (t h w) d"), text, signal.actions)
+            x = x + gate * rearrange(y, "b (t h w) d -> b t h w d", t=t, h=h, w=w)
+        y, gate = modulate(x, to_mlp)
+        return x + gate * self.mlp(y)
+
+    def modulations(self, signal: Signal) -> list[Float[Tensor, "b t d3"]]:
+        """Shift, scale and gate of each sublayer, in fp32."""
+        with without_autocast(signal.emb):
+            return [self.get_submodule(name)(signal.emb) + signal.adaln for name in self.modulation_names]
+
+    def take_modulations(self) -> dict[str, nn.Module]:
+        """Hand these layers to a module that does their work for all blocks."""
+        taken = {name: self.get_submodule(name) for name in self.modulation_names}
+        for name in taken:
+            delattr(self, name)
+        return taken
+
+    def read(self, text: Float[Tensor, "b l e"]) -> KeysValues:
+        """The keys and values of a text, to be given to :meth:`forward` in its place."""
+        if self.cross_attn is None:
+            raise ValueError("this block has no cross-attention that could read a text")
+        return self.cross_attn.keys_values(text)
+
+
+class MLP(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.layer1 = nn.Linear(width, hidden, bias=False)
+        self.layer2 = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer2(F.gelu(self.layer1(x)))
