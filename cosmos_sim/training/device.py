@@ -39,6 +39,21 @@ def select_device(name: str) -> torch.device:
     return device
 
 
+def select_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """``float32`` or ``bfloat16``, of either spelling; ``auto`` is bf16 where ``device`` computes in it.
+
+    Raises:
+        ValueError: for any other.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name == "auto":
+        return torch.bfloat16 if has_fast_bf16(device) else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise ValueError(f"dtype must be auto, {' or '.join(known)}, not {name!r}")
+    return known[name]
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 products are fast there: CUDA devices of capability 8 and up, CPUs with AVX512-BF16 or AMX."""
     if device.type == "cuda":

@@ -1,7 +1,9 @@
 """Small videos for people to look at."""
 
 import io
+from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -12,21 +14,33 @@ from PIL import Image
 
 from cosmos_sim.data.files import new_file
 
+Frames = UInt8[ndarray, "t h w c"]
 
-def write_mp4(path: Path, frames: UInt8[ndarray, "t h w c"], fps: float) -> None:
+
+def write_mp4(path: Path, frames: Frames | Iterable[Frames], fps: float) -> None:
     """Write RGB frames as H.264 in an mp4 file that browsers play; odd sizes repeat their last row or column.
 
+    Frames come at once or piece after piece, each of which is written before the next is asked for. The file appears
+    when it is whole.
+
     Raises:
-        ValueError: for anything but ``uint8`` frames ``t h w 3``, at least one of them.
+        ValueError: for anything but ``uint8`` frames ``t h w 3``, at least one of them, all of one size.
     """
-    _check(frames)
-    even = np.pad(frames, [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)], mode="edge")
+    pieces = iter([frames] if isinstance(frames, ndarray) else frames)
+    first = next(pieces, np.empty((0, 0, 0, 3), np.uint8))
+    _check(first)
+    size = first.shape[1:]
     with new_file(path) as partial, av.open(partial, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "20"})
-        stream.height, stream.width = even.shape[1:3]
+        stream.height, stream.width = (side + side % 2 for side in size[:2])
         stream.pix_fmt = "yuv420p"
-        for frame in even:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        for piece in chain([first], pieces):
+            _check(piece)
+            if piece.shape[1:] != size:
+                raise ValueError(f"a video of {size[0]}x{size[1]} goes on with frames of {piece.shape[1:3]}")
+            for frame in piece:
+                even = np.pad(frame, [(0, size[0] % 2), (0, size[1] % 2), (0, 0)], mode="edge")
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         container.mux(stream.encode())
 
 

@@ -3,14 +3,17 @@
 Facts: Cosmos-Predict2.5 (arXiv 2511.00062) and its released code, which decides where they differ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cosmos_sim.world_model.attention import KeysValues
+from cosmos_sim.world_model.first_block import FirstBlockCache
 from cosmos_sim.world_model.sampler import SOLVERS, evaluations, karras_times, linear_times, named
 
 FEW_TOKENS = 8192
@@ -18,7 +21,7 @@ FEW_TOKENS = 8192
 
 
 class Network(Protocol):
-    """A :class:`~cosmos_sim.world_model.dit.DiT`, or whatever stands around one (compiled, caching, parallel)."""
+    """A :class:`~cosmos_sim.world_model.dit.DiT`, or whatever stands around one (compiled, parallel)."""
 
     def __call__(
         self,
@@ -26,9 +29,12 @@ class Network(Protocol):
         timestep: Float[Tensor, "b t"],
         condition_mask: Float[Tensor, "b 1 t h w"],
         *,
-        context: Float[Tensor, "b l d"] | None = None,
+        context: Sequence[KeysValues] | None = None,
         action: Float[Tensor, "b t a"] | None = None,
+        first_block_cache: FirstBlockCache | None = None,
     ) -> Float[Tensor, "b c t h w"]: ...
+
+    def encode_context(self, context: Float[Tensor, "b l d"]) -> Sequence[KeysValues]: ...
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class SamplingConfig:
     """Noise levels between which guidance acts (Kynkäänniemi et al., arXiv 2404.07724); one pass outside of them."""
     batched_guidance: bool | None = None
     """Whether both passes run as one batch; ``None`` does so for small videos. The same but for rounding."""
+    first_block_threshold: float = 0.0
+    """Above 0, blocks are skipped where the first one changes less than this: see :class:`FirstBlockCache`."""
     known_time: float | None = None
     """Noise level that the network is told for known frames; ``None`` tells it the one of all others."""
     whole_timesteps: bool = True
@@ -68,6 +76,7 @@ class SamplingConfig:
         low, high = self.guidance_interval
         if not 0 <= low < high <= 1:
             raise ValueError(f"guidance_interval must be two rising levels in [0, 1], not {self.guidance_interval}")
+        FirstBlockCache(self.first_block_threshold)
         if self.known_time is not None and not 0 <= self.known_time <= 1:
             raise ValueError(f"known_time must lie in [0, 1], not {self.known_time}")
         self.times()
@@ -108,7 +117,7 @@ def denoise(
     config: SamplingConfig,
     *,
     known: Float[Tensor, "b c k h w"] | None = None,
-    context: Float[Tensor, "b l d"] | None = None,
+    context: Float[Tensor, "b l d"] | Sequence[KeysValues] | None = None,
     negative: Float[Tensor, "b l d"] | None = None,
     action: Float[Tensor, "b t a"] | None = None,
     watch: Callable[[int, Tensor], None] | None = None,
@@ -121,7 +130,8 @@ def denoise(
 
     Args:
         known: clean latents of the first ``k < t`` frames.
-        context: text embedding, for a network that attends to text.
+        context: text embedding, for a network that attends to text; without guidance also what ``encode_context`` made
+            of it.
         negative: embedding of the negative prompt, for the second pass of guidance; zeros, the embedding of training's
             text dropout, when not given.
         action: conditioning of each latent frame; the same in both passes.
@@ -136,9 +146,9 @@ def denoise(
     if known is not None and (k >= t or known.shape != noise[:, :, :k].shape):
         raise ValueError(f"known latents {tuple(known.shape)} do not leave frames to predict in {tuple(noise.shape)}")
     for name, tensor in (("noise", noise), ("known latents", known), ("context", context), ("action", action)):
-        if tensor is not None and not tensor.isfinite().all():
+        if isinstance(tensor, Tensor) and not tensor.isfinite().all():
             raise ValueError(f"{name} of shape {tuple(tensor.shape)} must be finite")
-    if config.guidance and context is None:
+    if config.guidance and not isinstance(context, Tensor):
         raise ValueError(f"guidance={config.guidance} needs a text embedding to guide by: use guidance=0 without one")
     if negative is not None and not config.guidance:
         raise ValueError("a negative prompt would be ignored with guidance=0")
@@ -149,30 +159,25 @@ def denoise(
     mask = torch.zeros_like(noise[:, :1])
     mask[:, :, :k] = 1
     given = mask.bool()
-    if config.guidance and negative is None:
-        assert context is not None
-        negative = torch.zeros_like(context)
-    batched = b * t * h * w <= FEW_TOKENS if config.batched_guidance is None else config.batched_guidance
+    cond = Pass(network, config, context, action)
+    both: tuple[Pass, ...] = (cond,)
+    if isinstance(context, Tensor) and config.guidance:
+        negative = torch.zeros_like(context) if negative is None else negative
+        if b * t * h * w <= FEW_TOKENS if config.batched_guidance is None else config.batched_guidance:
+            twice = None if action is None else torch.cat([action, action])
+            both = (Pass(network, config, torch.cat([context, negative]), twice),)
+        else:
+            both = (cond, Pass(network, config, negative, action))
     count, done = config.evaluations, 0
 
     def guided(latent: Tensor, timestep: Tensor, time: float) -> Tensor:
         low, high = config.guidance_interval
         if not config.guidance or not low <= time <= high:
-            return network(latent, timestep, mask, context=context, action=action)
-        assert context is not None
-        assert negative is not None
-        if batched:
-            both = network(
-                torch.cat([latent, latent]),
-                torch.cat([timestep, timestep]),
-                torch.cat([mask, mask]),
-                context=torch.cat([context, negative]),
-                action=None if action is None else torch.cat([action, action]),
-            )
-            positive, opposite = both.chunk(2)
+            return cond(latent, timestep, mask)
+        if len(both) == 1:
+            positive, opposite = both[0](*(torch.cat([x, x]) for x in (latent, timestep, mask))).chunk(2)
         else:
-            positive = network(latent, timestep, mask, context=context, action=action)
-            opposite = network(latent, timestep, mask, context=negative, action=action)
+            positive, opposite = (part(latent, timestep, mask) for part in both)
         return positive + config.guidance * (positive - opposite)
 
     def velocity(x: Tensor, time: float) -> Tensor:
@@ -180,7 +185,7 @@ def denoise(
         timestep = noise.new_full((b, t), config.timestep(time))
         if config.known_time is not None:
             timestep[:, :k] = 1000 * config.known_time
-        found = guided(torch.where(given, data, x), timestep, time).float()
+        found = guided(torch.where(given, data, x), timestep, time)
         found = torch.where(given, noise - data, found)
         if not found.isfinite().all():
             raise FloatingPointError(
@@ -192,3 +197,26 @@ def denoise(
         return found
 
     return SOLVERS[config.solver](velocity, noise, config.times())
+
+
+class Pass:
+    """One sequence of evaluations of a network: its text is encoded once, its skipped blocks are remembered."""
+
+    def __init__(
+        self,
+        network: Network,
+        config: SamplingConfig,
+        context: Tensor | Sequence[KeysValues] | None,
+        action: Tensor | None,
+    ) -> None:
+        self.network, self.context, self.action = network, context, action
+        self.cache = FirstBlockCache(config.first_block_threshold) if config.first_block_threshold else None
+
+    @cached_property
+    def text(self) -> Sequence[KeysValues] | None:
+        return self.network.encode_context(self.context) if isinstance(self.context, Tensor) else self.context
+
+    def __call__(self, latent: Tensor, timestep: Tensor, mask: Tensor) -> Tensor:
+        return self.network(
+            latent, timestep, mask, context=self.text, action=self.action, first_block_cache=self.cache
+        ).float()

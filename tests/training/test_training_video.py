@@ -32,6 +32,27 @@ def test_an_mp4_shows_what_was_written_even_at_odd_sizes(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.mp4"]
 
 
+def test_an_mp4_in_pieces_is_the_same_file_and_asks_for_each_only_when_the_last_is_written(tmp_path):
+    frames, asked = fading(5, 20, 31), []
+
+    def pieces():
+        for part in (frames[:3], frames[3:4], frames[4:]):
+            asked.append(len(part))
+            assert not (tmp_path / "pieces.mp4").exists()
+            yield part
+
+    write_mp4(tmp_path / "whole.mp4", frames, 10.0)
+    write_mp4(tmp_path / "pieces.mp4", pieces(), 10.0)
+    assert asked == [3, 1, 1]
+    assert (tmp_path / "pieces.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_an_mp4_that_breaks_off_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="a video of 20x31 goes on with frames of"):
+        write_mp4(tmp_path / "a.mp4", [fading(2, 20, 31), fading(2, 20, 32)], 10.0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_gif_has_every_frame():
     frames = fading(4, 20, 31)
     image = Image.open(io.BytesIO(encode_gif(frames, 10.0)))
@@ -41,7 +62,7 @@ def test_a_gif_has_every_frame():
 
 
 @pytest.mark.parametrize(
-    "frames", [np.zeros((2, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8, 8, 3), np.uint8)]
+    "frames", [np.zeros((2, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8, 8, 3), np.uint8), []]
 )
 def test_what_is_no_video_is_refused(tmp_path, frames):
     with pytest.raises(ValueError, match="uint8 frames t h w 3, but is"):

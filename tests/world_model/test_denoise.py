@@ -20,7 +20,7 @@ TINY = DiTConfig(
 SHAPE = (2, 4, 3, 6, 8)
 
 
-def lively(module: torch.nn.Module) -> torch.nn.Module:
+def lively(module: DiT) -> DiT:
     """Every weight drawn anew, so that nothing is hidden by a zero."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -33,16 +33,20 @@ def lively(module: torch.nn.Module) -> torch.nn.Module:
 class Recorder:
     """The network, and what it was asked."""
 
-    def __init__(self, network: torch.nn.Module) -> None:
-        self.network, self.calls = network, []
+    def __init__(self, network: DiT) -> None:
+        self.network, self.calls, self.encoded = network, [], 0
 
-    def __call__(self, latent, timestep, condition_mask, *, context=None, action=None):
-        self.calls.append((latent, timestep, condition_mask, context))
-        return self.network(latent, timestep, condition_mask, context=context, action=action)
+    def __call__(self, latent, timestep, condition_mask, **conditions):
+        self.calls.append((latent, timestep, condition_mask))
+        return self.network(latent, timestep, condition_mask, **conditions)
+
+    def encode_context(self, context):
+        self.encoded += 1
+        return self.network.encode_context(context)
 
 
 @pytest.fixture(scope="module")
-def network() -> torch.nn.Module:
+def network() -> DiT:
     return lively(DiT(TINY))
 
 
@@ -88,17 +92,28 @@ def test_one_batch_or_two_passes_give_the_same(network, given):
 
 
 def test_passes_are_not_wasted(network, given):
-    def sizes(config: SamplingConfig, **conditions) -> list[int]:
+    def work(config: SamplingConfig, **conditions) -> tuple[list[int], int]:
         recorder = Recorder(network)
         denoise(recorder, seeded_noise(SHAPE, 0), config, **conditions)
-        return [len(latent) for latent, *_ in recorder.calls]
+        return [len(latent) for latent, *_ in recorder.calls], recorder.encoded
 
     config = SamplingConfig(steps=3)
-    assert sizes(replace(config, guidance=0.0), context=given["context"]) == [2, 2, 2]
-    assert sizes(config, **given) == [4, 4, 4]
-    assert sizes(replace(config, batched_guidance=False), **given) == [2] * 6
+    assert work(replace(config, guidance=0.0), context=given["context"]) == ([2, 2, 2], 1)
+    assert work(config, **given) == ([4, 4, 4], 1)
+    assert work(replace(config, batched_guidance=False), **given) == ([2] * 6, 2)
     middle = linear_times(3)[1]
-    assert sizes(replace(config, guidance_interval=(middle - 0.01, middle + 0.01)), **given) == [2, 4, 2]
+    assert work(replace(config, guidance_interval=(middle - 0.01, middle + 0.01)), **given) == ([2, 4, 2], 2)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_skipped_blocks(network, given, batched):
+    """A threshold that nothing stays below changes nothing; a great one changes the result, by something."""
+    config, noise = SamplingConfig(steps=6, guidance=1.0, batched_guidance=batched), seeded_noise(SHAPE, 0)
+    exact = denoise(network, noise, config, **given)
+    assert torch.equal(denoise(network, noise, replace(config, first_block_threshold=1e-9), **given), exact)
+    near = denoise(network, noise, replace(config, first_block_threshold=0.9), **given)
+    assert not torch.equal(near, exact)
+    assert near.isfinite().all()
 
 
 def test_the_negative_prompt_is_zeros_without_one(network, given):
@@ -143,15 +158,13 @@ def test_the_same_seed_gives_the_same(network, given):
 
 
 def test_a_nan_is_an_error_that_names_its_evaluation(network, given):
-    asked = []
-
-    def breaking(latent, timestep, condition_mask, **conditions):
-        asked.append(timestep)
-        out = network(latent, timestep, condition_mask, **conditions)
-        return out * torch.nan if len(asked) == 3 else out
+    class Breaking(Recorder):
+        def __call__(self, *inputs, **conditions):
+            out = super().__call__(*inputs, **conditions)
+            return out * torch.nan if len(self.calls) == 3 else out
 
     with pytest.raises(FloatingPointError, match=r"evaluation 3 of 5, at noise level 0\.88"):
-        denoise(breaking, seeded_noise(SHAPE, 0), SamplingConfig(steps=5), **given)
+        denoise(Breaking(network), seeded_noise(SHAPE, 0), SamplingConfig(steps=5), **given)
 
 
 def test_mistakes_are_named(network, given):
@@ -177,6 +190,7 @@ def test_mistakes_are_named(network, given):
         ({"guidance": -1.0}, "not negative, not -1"),
         ({"guidance": float("nan")}, "not nan"),
         ({"guidance_interval": (0.5, 0.5)}, r"\(0\.5, 0\.5\)"),
+        ({"first_block_threshold": 1.0}, r"\[0, 1\), not 1"),
         ({"known_time": 2.0}, r"\[0, 1\], not 2"),
     ],
 )
