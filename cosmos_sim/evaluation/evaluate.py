@@ -12,7 +12,16 @@ import cosmos_sim
 from cosmos_sim.envs.rollout import Progress
 from cosmos_sim.evaluation.html import write_page
 from cosmos_sim.evaluation.outcome import Outcome, OutcomeStore
-from cosmos_sim.evaluation.report import FORMAT, Comparison, Outcomes, Report, compare, policy_results, throughput
+from cosmos_sim.evaluation.report import (
+    FORMAT,
+    Comparison,
+    Outcomes,
+    Report,
+    compare,
+    policy_results,
+    quarters,
+    throughput,
+)
 from cosmos_sim.evaluation.run import Arena, Contender, Side
 
 Replay = Callable[[Sequence[Outcome]], list[bool]]
@@ -111,7 +120,8 @@ def _comparisons(study: Study, outcomes: Outcomes) -> list[Comparison]:
         replayed = None
         if study.replay is not None:
             replayed = {policy: study.replay(episodes) for policy, episodes in outcomes[side.name].items()}
-        results.append(compare(side.name, study.truth.name, outcomes, replayed))
+        steps = quarters(study.horizon)
+        results.append(compare(side.name, study.truth.name, outcomes, replayed, horizons=steps))
     return results
 
 

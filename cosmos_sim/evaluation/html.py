@@ -7,9 +7,9 @@ from importlib import resources
 from pathlib import Path
 
 from cosmos_sim.evaluation.cards import choose, episode_card, filters
-from cosmos_sim.evaluation.chart import interval_bar, scatter
+from cosmos_sim.evaluation.chart import Point, interval_bar, scatter
 from cosmos_sim.evaluation.report import Comparison, Outcomes, Report, write_whole
-from cosmos_sim.evaluation.table import AGREEMENT_ROWS, few_policies, figure_text
+from cosmos_sim.evaluation.table import AGREEMENT_ROWS, few_policies, figure_text, horizon_rows
 from cosmos_sim.metrics.confusion import Confusion
 
 
@@ -112,12 +112,8 @@ def _agreement(report: Report, comparison: Comparison) -> str:
             f'<tr><th scope="row">{escape(label.strip())}</th><td class="figure">{escape(value)}'
             f'<small>{escape(interval)}</small></td><td class="meaning">{escape(meaning)}{note}</td></tr>'
         )
-    chart = scatter(
-        [policy.name for policy in report.policies],
-        [policy.sides[world].rate for policy in report.policies],
-        [policy.sides[truth].rate for policy in report.policies],
-        world=world,
-    )
+    points = [Point(policy.name, policy.sides[world].rate, policy.sides[truth].rate) for policy in report.policies]
+    chart = scatter(points, world=world)
     replay = (
         _confusion(comparison.replay, "Same actions", "The world's actions, replayed in the simulator from its start.")
         if comparison.replay is not None
@@ -133,9 +129,23 @@ def _agreement(report: Report, comparison: Comparison) -> str:
         f'<p class="aside">{escape(few_policies(result.policies))}</p>'
         f'<div class="split"><figure>{chart}</figure><div class="scroll"><table class="agreement">'
         f"<tbody>{''.join(rows)}</tbody></table></div></div>"
+        f"{_horizons(comparison)}"
         f'<h3>Verdicts of the success head</h3><div class="confusions">'
         f"{_confusion(comparison.verdicts, 'Closed loop', 'The policy acts on either side, from the same start.')}"
         f"{replay}</div></section>"
+    )
+
+
+def _horizons(comparison: Comparison) -> str:
+    header, rows = horizon_rows(comparison)
+    head = "".join(f'<th class="number">{escape(name)}</th>' for name in header)
+    body = "".join(
+        "<tr>" + "".join(f'<td class="number">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows
+    )
+    return (
+        "<h3>Agreement by horizon</h3>"
+        '<p class="aside">Only success within so many steps counts, on either side.</p>'
+        f'<div class="scroll"><table class="rates"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 

@@ -81,12 +81,25 @@ class Pairing:
 
 
 @dataclass(frozen=True)
+class AtHorizon:
+    """A world as a judge of policies when only successes within the first ``steps`` count, on either side."""
+
+    steps: int
+    agreement: Agreement
+    true_rate: float
+    """Mean over policies."""
+    simulated_rate: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A world as a judge of policies."""
 
     world: str
     truth: str
     agreement: Agreement
+    horizons: list[AtHorizon]
+    """By rising steps; the last one is the study's own horizon."""
     verdicts: Confusion
     replay: Confusion | None
     start_difference: float
@@ -135,11 +148,17 @@ class Report:
 
 
 def compare(
-    world: str, truth: str, outcomes: Outcomes, replayed: Mapping[str, Sequence[bool]] | None = None
+    world: str,
+    truth: str,
+    outcomes: Outcomes,
+    replayed: Mapping[str, Sequence[bool]] | None = None,
+    *,
+    horizons: Sequence[int],
 ) -> Comparison:
     """Judge the side ``world`` by the side ``truth``.
 
-    ``replayed`` holds, by policy, the true verdicts of the actions taken in the world.
+    ``replayed`` holds, by policy, the true verdicts of the actions taken in the world. ``horizons`` are the steps at
+    which agreement is told, the last one that of the episodes.
     """
     pairings = []
     for policy, imagined in outcomes[world].items():
@@ -164,18 +183,31 @@ def compare(
     ]
     none = Confusion(0, 0, 0, 0)
     replay_tables = [pairing.replay for pairing in pairings if pairing.replay is not None]
+    by_horizon = [at_horizon(outcomes[truth], outcomes[world], steps) for steps in horizons]
     return Comparison(
         world=world,
         truth=truth,
-        agreement=agreement(
-            truth=np.stack([_successes(outcomes[truth][policy]) for policy in policies]),
-            simulated=np.stack([_successes(outcomes[world][policy]) for policy in policies]),
-        ),
+        agreement=by_horizon[-1].agreement,
+        horizons=by_horizon,
         verdicts=sum((pairing.verdicts for pairing in pairings), none),
         replay=sum(replay_tables, none) if replay_tables else None,
         start_difference=max(starts),
         pairings=pairings,
     )
+
+
+def at_horizon(
+    truth: Mapping[str, Sequence[Outcome]], simulated: Mapping[str, Sequence[Outcome]], steps: int
+) -> AtHorizon:
+    """Agreement of two sides, by policy, on success within ``steps``: an episode ends with its first success."""
+    sides = [np.stack([_successes(side[policy], within=steps) for policy in simulated]) for side in (truth, simulated)]
+    found = agreement(truth=sides[0], simulated=sides[1])
+    return AtHorizon(steps, found, float(sides[0].mean()), float(sides[1].mean()))
+
+
+def quarters(horizon: int) -> list[int]:
+    """A quarter, a half, three quarters and all of ``horizon`` steps, rounded up; each once."""
+    return sorted({-(-horizon * quarter // 4) for quarter in (1, 2, 3, 4)})
 
 
 def policy_results(outcomes: Outcomes) -> list[PolicyResult]:
@@ -223,8 +255,9 @@ def _side_result(outcomes: Sequence[Outcome]) -> SideResult:
     return SideResult(Rate.of(sum(outcome.success for outcome in outcomes), len(outcomes)), episodes)
 
 
-def _successes(outcomes: Sequence[Outcome]) -> np.ndarray:
-    return np.array([outcome.success for outcome in outcomes], dtype=bool)
+def _successes(outcomes: Sequence[Outcome], *, within: int | None = None) -> np.ndarray:
+    reached = [outcome.success and (within is None or len(outcome) <= within) for outcome in outcomes]
+    return np.array(reached, dtype=bool)
 
 
 def _finite(value: Any) -> Any:

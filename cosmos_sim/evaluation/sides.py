@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 import cosmos_sim
 from cosmos_sim.data.pretrained import find_folder
+from cosmos_sim.data.starts import Starts
 from cosmos_sim.evaluation.outcome import fingerprint
 from cosmos_sim.evaluation.run import Contender, Side
 from cosmos_sim.types import Policy
@@ -39,9 +40,7 @@ def contender(source: str, *, device: str = "cpu") -> Contender:
     else:
         folder = find_folder(source, "policy")
         content = [fingerprint(folder)]
-    # What training exports lies in a folder that is called so in every run.
-    name = folder.parent.name if folder.name in ("export", "pretrained_model") else folder.name
-    return Contender(name, load, {"content": content, "device": device})
+    return Contender(_called(folder), load, {"content": content, "device": device})
 
 
 def contenders(sources: Sequence[str], *, device: str = "cpu") -> list[Contender]:
@@ -63,13 +62,18 @@ def load_world(name: str, *, device: str | None = None, sampling_steps: int | No
     return World.from_pretrained(folder, device=device or "auto", sampling_steps=sampling_steps), fingerprint(folder)
 
 
-def world_side(name: str, world: World, content: str, *, horizon: int, width: int) -> Side:
-    """A learned world; every episode begins from the shipped start frame that its seed made in the simulator."""
+def world_side(
+    name: str, world: World, content: str, *, horizon: int, width: int, twin_starts: Starts | None = None
+) -> Side:
+    """A learned world; every episode begins from the start frame that its seed made in the simulator.
+
+    Start frames are those shipped with the world, or ``twin_starts``, which this machine's simulator has made.
+    """
 
     def make(count: int) -> VectorEnv:
         from cosmos_sim.envs.held import HeldWorlds
 
-        return HeldWorlds(count, world, horizon=horizon)
+        return HeldWorlds(count, world, horizon=horizon, starts="world" if twin_starts is None else twin_starts)
 
     def options(seeds: Sequence[int]) -> Mapping[str, Any]:
         return {"twin_seed": [int(seed) for seed in seeds]}
@@ -82,8 +86,9 @@ def world_side(name: str, world: World, content: str, *, horizon: int, width: in
         "device": world.device.type,
         "dtype": str(world.dtype),
         "sampling_steps": len(world.times) - 1,
+        "starts": "world" if twin_starts is None else simulator_versions(),
     }
-    return Side(Path(name).name, identity, world.spec.fps, width, make, options)
+    return Side(_called(Path(name)), identity, world.spec.fps, width, make, options)
 
 
 def twin_side(task: str, *, horizon: int, width: int | None = None) -> Side:
@@ -101,11 +106,15 @@ def twin_side(task: str, *, horizon: int, width: int | None = None) -> Side:
         "kind": "twin",
         "task": task,
         "cosmos_sim": cosmos_sim.__version__,
-        "robosuite": version("robosuite"),
-        "mujoco": version("mujoco"),
         "horizon": horizon,
+        **simulator_versions(),
     }
     return Side("twin", identity, FPS, min(width or cores, 32), make, processes=True)
+
+
+def simulator_versions() -> dict[str, str]:
+    """Versions of what decides, with a seed, where the simulator's episodes begin and go."""
+    return {package: version(package) for package in ("robosuite", "mujoco")}
 
 
 def twin_task(task: str) -> str:
@@ -160,3 +169,8 @@ def start_seeds(worlds: Mapping[str, World], *, episodes: int | None, seeds: Seq
             some = ", ".join(map(str, known[:8])) + (", ..." if len(known) > 8 else "")
             raise ValueError(f"world {name!r} has no start frame of seed {absent[0]}; it has {some}")
     return chosen
+
+
+def _called(folder: Path) -> str:
+    """What training exports lies in a folder that is called alike in every run: the one around it tells them apart."""
+    return folder.parent.name if folder.name in ("export", "pretrained_model") else folder.name

@@ -15,6 +15,12 @@ AGREEMENT_ROWS = (
     ("mean |difference|", "mean_absolute_difference", "of simulated and true rates"),
     ("signed bias", "bias", "simulated minus true: above zero the world is too kind"),
     ("spread of true rates", "truth_spread", "lowest to highest true rate: correlation is easy where this is wide"),
+    ("r by luck alone", "lucky_pearson", "of a faultless world with luck of its own: median and 95% of studies"),
+    (
+        "|difference| by luck",
+        "lucky_difference",
+        "of a faultless world with luck of its own: median and 95% of studies",
+    ),
 )
 """Name to print, field of :class:`~cosmos_sim.metrics.agreement.Agreement`, and what it is."""
 
@@ -76,10 +82,27 @@ def _comparison(report: Report, comparison: Comparison) -> str:
         if figure.note and figure.note not in meaning:
             lines.append(f"  {'':<21} {'':<24} note: {figure.note}")
     lines.append(f"  {few_policies(k)}")
+    lines += ["", "Agreement by horizon: success within so many steps, on either side", horizon_table(comparison)]
     lines += ["", "Verdicts of the success head, episode by episode", *_confusions(comparison)]
     if comparison.start_difference > 1e-3:
         lines.append(f"  warning: the two sides' start states differ by up to {comparison.start_difference:.3g}")
     return "\n".join(lines)
+
+
+def horizon_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """How agreement changes as episodes get longer: a header, and a row for each horizon."""
+    header = ["steps", "mean true rate", "mean simulated", "signed bias", "mean |difference|", "Pearson r"]
+    rows = []
+    for at in comparison.horizons:
+        result = at.agreement
+        texts = [figure_text(getattr(result, f), f) for f in ("bias", "mean_absolute_difference", "pearson")]
+        rows.append([str(at.steps), f"{at.true_rate:.2f}", f"{at.simulated_rate:.2f}", *texts])
+    return header, rows
+
+
+def horizon_table(comparison: Comparison) -> str:
+    """:func:`horizon_rows` as indented text."""
+    return "\n".join("  " + line for line in grid(*horizon_rows(comparison)).splitlines())
 
 
 def few_policies(k: int) -> str:
@@ -97,7 +120,7 @@ def figure_text(figure: Figure, field: str) -> str:
     if field == "truth_spread":
         return f"{figure.low:.2f} to {figure.high:.2f}"
     sign = "+" if field == "bias" else ""
-    digits = 3 if field in ("permutation", "mmrv") else 2
+    digits = 3 if field in ("permutation", "mmrv", "mean_absolute_difference", "lucky_difference", "bias") else 2
     value = f"{figure.value:{sign}.{digits}f}"
     if figure.low is None or figure.high is None:
         return value

@@ -6,6 +6,7 @@ and in the learned world. A figure that the data do not define is ``None`` and s
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ Rates = Float[ndarray, "k"]
 
 _EXACT_UP_TO = 8
 _MONTE_CARLO = 10_000
+_LUCK = 2_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Agreement:
     mean_absolute_difference: Figure
     bias: Figure
     truth_spread: Figure
+    lucky_pearson: Figure
+    lucky_difference: Figure
 
 
 def agreement(
@@ -61,6 +65,7 @@ def agreement(
     if truth.dtype != np.bool_ or simulated.dtype != np.bool_:
         raise ValueError(f"outcomes must be boolean, got {truth.dtype} and {simulated.dtype}")
     rates, imagined = truth.mean(axis=1), simulated.mean(axis=1)
+    lucky_pearson, lucky_difference = luck(truth=rates, episodes=truth.shape[1], confidence=confidence, seed=seed)
     return Agreement(
         policies=truth.shape[0],
         episodes=truth.shape[1],
@@ -77,6 +82,8 @@ def agreement(
             float(rates.max()),
             "lowest to highest true rate: correlation is easy where this is wide",
         ),
+        lucky_pearson=lucky_pearson,
+        lucky_difference=lucky_difference,
     )
 
 
@@ -192,6 +199,28 @@ def mmrv_interval(
         values.append(mmrv(truth=truth[:, starts].mean(axis=1), simulated=simulated[:, starts].mean(axis=1)))
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Figure(value, float(low), float(high), "bootstrap over start states, policies as they are")
+
+
+def luck(*, truth: Rates, episodes: int, confidence: float = 0.95, seed: int = 0) -> tuple[Figure, Figure]:
+    """What luck alone leaves of Pearson's r and of the mean absolute difference of rates.
+
+    Imagine a world without fault whose luck is its own: both sides draw ``episodes`` verdicts of each policy, at the
+    measured true rates. The figures are the median and the range of ``confidence`` over such studies. Where luck is
+    shared, from the same starts and seeds, a world without fault does better.
+    """
+    generator = np.random.default_rng(seed)
+    sides = generator.binomial(episodes, np.asarray(truth), size=(_LUCK, 2, len(truth))) / episodes
+    correlations = [_correlation(a, b) for a, b in sides if not _undefined(a, b)]
+    differences = np.abs(sides[:, 0] - sides[:, 1]).mean(axis=1)
+
+    def spread(values: Sequence[float] | ndarray) -> Figure:
+        value, low, high = np.quantile(values, [0.5, (1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+        return Figure(
+            value, low, high, f"of a faultless world with luck of its own: median and {100 * confidence:g}% of studies"
+        )
+
+    r = spread(correlations) if correlations else Figure(None, note=_undefined(*sides[0]))
+    return r, spread(differences)
 
 
 def _correlation(a: ndarray, b: ndarray) -> float:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
@@ -23,7 +24,9 @@ class Selection:
     data: str
     """A folder, the name of a dataset that LeRobot recorded on this machine, or a hub id."""
     demonstrations: int | None = None
-    """How many episodes, the first that qualify; all of them by default."""
+    """How many of the episodes that qualify; all of them by default."""
+    draw: int | None = None
+    """Seed by which ``demonstrations`` episodes are drawn from those that qualify; the first ones by default."""
     successful: bool = True
     """Only episodes in which ``next.success`` holds at some step. Without this, failures are imitated as well."""
     skills: tuple[str, ...] = ()
@@ -36,6 +39,12 @@ class Selection:
     def __post_init__(self) -> None:
         if self.demonstrations is not None and self.demonstrations < 1:
             raise ValueError(f"demonstrations must be at least 1, got {self.demonstrations}")
+        if self.draw is not None and self.demonstrations is None:
+            raise ValueError(
+                f"draw={self.draw} would be ignored: all episodes are taken unless demonstrations says less"
+            )
+        if self.draw is not None and self.draw < 0:
+            raise ValueError(f"draw must not be negative, got {self.draw}")
         if self.tail < 0:
             raise ValueError(f"tail must not be negative, got {self.tail}")
         if not 0 <= self.held_out < 1:
@@ -136,19 +145,21 @@ def choose_episodes(selection: Selection, info: DatasetInfo) -> dict[int, int]:
     for skill in selection.skills:
         if skill not in skills:
             raise ValueError(f"{selection.data!r} has no episodes of skill {skill!r}; it has {sorted(set(skills))}")
-    chosen: dict[int, int] = {}
+    qualifying: dict[int, int] = {}
     for index, episode in enumerate(read_episodes(selection.data, cameras=())):
         wanted = not selection.skills or skills[index] in selection.skills
         if wanted and (_succeeded(episode) or not selection.successful):
-            chosen[index] = imitated_steps(episode, selection)
-        if len(chosen) == selection.demonstrations:
-            return chosen
-    if not chosen or selection.demonstrations is not None:
+            qualifying[index] = imitated_steps(episode, selection)
+    count = len(qualifying) if selection.demonstrations is None else selection.demonstrations
+    if not 1 <= count <= len(qualifying):
         raise ValueError(
-            f"{selection.data!r} has {len(chosen)} episodes that qualify (successful={selection.successful}, "
+            f"{selection.data!r} has {len(qualifying)} episodes that qualify (successful={selection.successful}, "
             f"skills={selection.skills}) out of {info.episodes}; {selection.demonstrations or 1} are needed"
         )
-    return chosen
+    order = list(qualifying)
+    if selection.draw is not None:
+        order = np.random.default_rng(selection.draw).permutation(order).tolist()
+    return {index: qualifying[index] for index in sorted(order[:count])}
 
 
 def recorded_skills(info: DatasetInfo) -> list[str]:

@@ -13,6 +13,7 @@ from cosmos_sim.envs.held import HeldWorlds
 from cosmos_sim.evaluation.cards import choose
 from cosmos_sim.evaluation.evaluate import Study, run_study
 from cosmos_sim.evaluation.outcome import OutcomeStore
+from cosmos_sim.evaluation.report import quarters
 from cosmos_sim.evaluation.run import Arena, Contender, Side
 from cosmos_sim.evaluation.table import text_report
 
@@ -76,6 +77,23 @@ def test_the_report_counts_what_happened(finished):
         for episode in policy.sides["dream"].episodes:
             assert len(episode.success_probability) == episode.steps <= 10
             assert episode.success == (episode.success_probability[-1] > 0.5)
+
+
+def test_agreement_by_horizon_counts_successes_so_far(finished):
+    _, report = finished
+    (comparison,) = report.comparisons
+    assert [at.steps for at in comparison.horizons] == quarters(10) == [3, 5, 8, 10]
+    assert comparison.horizons[-1].agreement == comparison.agreement
+    for at in comparison.horizons:
+        rates = {}
+        for side in ("dream", "real"):
+            episodes = [policy.sides[side].episodes for policy in report.policies]
+            rates[side] = np.array([np.mean([e.success and e.steps <= at.steps for e in some]) for some in episodes])
+        assert (at.simulated_rate, at.true_rate) == pytest.approx((rates["dream"].mean(), rates["real"].mean()))
+        assert at.agreement.bias.value == pytest.approx(at.simulated_rate - at.true_rate)
+    true_rates = [at.true_rate for at in comparison.horizons]
+    assert true_rates == sorted(true_rates)
+    assert true_rates[0] < true_rates[-1]
 
 
 def test_the_json_is_strict_and_holds_every_outcome(finished):
@@ -199,7 +217,7 @@ def test_the_table_says_what_is_known(finished):
     text = text_report(report)
     rate = report.policies[0].sides["dream"].rate
     assert re.search(rf"eager +{rate.successes}/6 +{100 * rate.rate:.0f}%", text)
-    for words in ("k = 3", "Fisher-z interval needs at least 4", "MMRV", "same actions", "steps/s"):
+    for words in ("k = 3", "Fisher-z interval needs at least 4", "MMRV", "same actions", "by horizon", "steps/s"):
         assert words in text
 
 

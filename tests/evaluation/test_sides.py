@@ -1,5 +1,7 @@
 """Names become contenders, worlds and seeds, or clear errors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hand_world import HandWorld, Riser
 from cosmos_sim.envs.held import HeldWorlds
 from cosmos_sim.evaluation.outcome import OutcomeStore, fingerprint
 from cosmos_sim.evaluation.run import Arena, Contender, Side
-from cosmos_sim.evaluation.sides import contenders, start_seeds, task_text, twin_task
+from cosmos_sim.evaluation.sides import contenders, load_world, start_seeds, task_text, twin_task, world_side
 
 
 @pytest.fixture
@@ -64,6 +66,21 @@ def test_the_twin_knows_tasks_by_name_and_in_words():
     assert task_text("Lift") == task_text("lift the cube") == "lift the cube"
     with pytest.raises(ValueError, match="did you mean 'lift the cube'"):
         twin_task("lift the cubes")
+
+
+def test_a_world_begins_from_the_starts_it_is_given():
+    world, content = load_world("lift", device="cpu")
+    shipped = world.starts.select([3, 5])
+    starts = replace(shipped, seeds=np.array([1007, 1002]))
+    side = world_side("runs/one/export", world, content, horizon=4, width=2, twin_starts=starts)
+    assert side.name == "one"
+    env = side.make(2)
+    observation, info = env.reset(seed=[1002, 1007], options=side.options([1002, 1007]))
+    for camera, frames in observation["pixels"].items():
+        np.testing.assert_array_equal(frames, shipped.frames[camera][::-1])
+    assert info["start_seed"].tolist() == [1002, 1007]
+    env.close()
+    assert side.identity != world_side("lift", world, content, horizon=4, width=2).identity
 
 
 def test_policies_leave_the_cores_to_environments_in_processes(tmp_path):

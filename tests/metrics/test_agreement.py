@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cosmos_sim.metrics.agreement import agreement, drop_one, mmrv, mmrv_interval, pearson, permutation, spearman
+from cosmos_sim.metrics.agreement import agreement, drop_one, luck, mmrv, mmrv_interval, pearson, permutation, spearman
 
 TRUTH = np.array([0.05, 0.3, 0.45, 0.8, 0.95])
 SIMULATED = np.array([0.2, 0.15, 0.6, 0.85, 0.9])
@@ -93,6 +93,29 @@ def test_mmrv_interval_brackets_and_repeats():
     assert first == mmrv_interval(truth=truth, simulated=simulated, seed=2)
     assert first.low <= first.value <= first.high
     assert first.high > first.low
+
+
+def test_luck_alone_by_exact_binomials():
+    """The mean absolute difference of two independent binomial rates, summed exactly; and r against its own draws."""
+    truth, n = np.array([0.0, 0.1, 0.35, 0.5, 0.8, 0.95]), 20
+    r, difference = luck(truth=truth, episodes=n)
+    counts = np.arange(n + 1)
+    expected = 0.0
+    for rate in truth:
+        p = stats.binom.pmf(counts, n, rate)
+        expected += float(p @ np.abs(counts[:, None] - counts[None, :]) @ p) / n / len(truth)
+    assert difference.value == pytest.approx(expected, abs=0.006)
+    assert difference.low < expected < difference.high
+    generator = np.random.default_rng(9)
+    drawn = [stats.pearsonr(generator.binomial(n, truth), generator.binomial(n, truth)).statistic for _ in range(1000)]
+    assert (r.value, r.low) == pytest.approx(tuple(np.quantile(drawn, [0.5, 0.025])), abs=0.03)
+
+
+def test_luck_shrinks_with_episodes_and_with_spread():
+    wide, narrow = np.linspace(0, 1, 12), np.linspace(0.6, 1, 12)
+    assert luck(truth=wide, episodes=100)[0].value > luck(truth=wide, episodes=20)[0].value
+    assert luck(truth=wide, episodes=50)[0].value > luck(truth=narrow, episodes=50)[0].value
+    assert luck(truth=np.zeros(5), episodes=9)[0].value is None
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])

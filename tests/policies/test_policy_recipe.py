@@ -51,9 +51,22 @@ def test_selections(dataset: Path):
         chosen(demonstrations=9)
     with pytest.raises(ValueError, match=r"collection.json does not exist"):
         chosen(skills=("expert",))
+    with pytest.raises(ValueError, match="draw=3 would be ignored"):
+        select(dataset, draw=3)
     for field, value in {"demonstrations": 0, "tail": -1, "held_out": 1.0}.items():
         with pytest.raises(ValueError, match=f"{field}.*got {value}"):
             select(dataset, **{field: value})
+
+
+def test_a_seed_draws_the_demonstrations(dataset: Path):
+    def drawn(seed: int | None) -> tuple[int, ...]:
+        return load_demonstrations(select(dataset, demonstrations=3, draw=seed), cameras=(), resolution=32).episodes
+
+    found = {drawn(seed) for seed in range(12)}
+    assert len(found) > 6
+    assert all(len(set(some)) == 3 and set(some) <= set(SUCCESSFUL) and list(some) == sorted(some) for some in found)
+    assert drawn(4) == drawn(4)
+    assert drawn(None) == (0, 1, 3)
 
 
 def test_skills_are_read_from_the_collection(dataset: Path, tmp_path: Path):
