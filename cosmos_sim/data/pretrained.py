@@ -87,15 +87,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         pickles = sorted(p.name for p in path.parent.glob("*") if p.suffix in PICKLES)
         hint = f"; it holds {pickles[0]}, a pickle, which is never loaded" if pickles else ""
         raise ValueError(f"{path.parent} has no {path.name}{hint}")
-    with path.open("rb") as file:
-        head = file.read(2)
-    if head == b"PK" or head[:1] == b"\x80":
-        raise ValueError(f"{path} is a pickle in place of a safetensors file: it is never loaded")
     try:
         return load_file(path)
     except SafetensorError as error:
-        size = path.stat().st_size
-        raise ValueError(f"{path} ({size} bytes) is damaged or no safetensors file: {error}") from error
+        raise no_safetensors(path, error) from error
+
+
+def no_safetensors(path: Path, error: SafetensorError) -> ValueError:
+    """What to tell of a file that safetensors could not read.
+
+    Only such a file can be told to be a pickle: a good one may begin with the same bytes, its header's length.
+    """
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head == b"PK" or head[:1] == b"\x80":
+        return ValueError(f"{path} is a pickle in place of a safetensors file: it is never loaded")
+    return ValueError(f"{path} ({path.stat().st_size} bytes) is damaged or no safetensors file: {error}")
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -105,18 +112,29 @@ def load_weights(module: nn.Module, path: Path) -> None:
         ValueError: names or shapes differ; the message names the first missing, unexpected or misshapen one.
     """
     tensors = read_tensors(path)
-    own = module.state_dict()
-    missing = [key for key in own if key not in tensors]
-    unexpected = [key for key in tensors if key not in own]
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    check_fit({name: tuple(tensor.shape) for name, tensor in tensors.items()}, own, str(path))
+    module.load_state_dict(tensors)
+
+
+def check_fit(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], where: str, what: str = "its config"
+) -> None:
+    """Compare the names and shapes of weights with those of ``what``.
+
+    Raises:
+        ValueError: they differ; the message begins with ``where`` and names the first missing, unexpected or misshapen.
+    """
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
     if missing or unexpected:
         raise ValueError(
-            f"{path} does not fit its config: {len(missing)} weights missing (first: {missing[:1]}), "
+            f"{where} does not fit {what}: {len(missing)} weights missing (first: {missing[:1]}), "
             f"{len(unexpected)} unexpected (first: {unexpected[:1]})"
         )
-    for key, tensor in tensors.items():
-        if tensor.shape != own[key].shape:
-            raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(own[key].shape)}")
-    module.load_state_dict(tensors)
+    for name, shape in found.items():
+        if shape != expected[name]:
+            raise ValueError(f"{where}: {name} has shape {shape}, expected {expected[name]}")
 
 
 def to_json(config: Any) -> str:

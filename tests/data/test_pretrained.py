@@ -86,6 +86,17 @@ def test_truncated_weights_and_pickles_are_refused_and_never_loaded(tmp_path: Pa
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_good_file_may_begin_like_a_pickle(tmp_path: Path):
+    """The first byte of a safetensors file is its header's length modulo 256."""
+    path = tmp_path / "model.safetensors"
+    for length in range(1, 200):
+        save_file({"w" * length: torch.ones(2)}, path)
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert read_tensors(path)["w" * length].tolist() == [1, 1]
+
+
 def test_weights_that_do_not_fit_are_named(tmp_path: Path):
     path = tmp_path / "model.safetensors"
     layer = torch.nn.Linear(3, 2)

@@ -1,0 +1,127 @@
+"""Folders of ``torch.distributed.checkpoint``, as NVIDIA's trainer writes them, read and written tensor by tensor."""
+
+import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+from torch.distributed.checkpoint import filesystem, metadata
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+
+from cosmos_sim.world_model.checkpoints.stored import StoredTensor, Weights
+
+METADATA = ".metadata"
+SAFE = {
+    *((metadata.__name__, name) for name in (*metadata.__all__, "_MEM_FORMAT_ENCODING")),
+    (filesystem.__name__, "_StorageInfo"),
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+    ("pathlib", "PosixPath"),
+    ("pathlib", "Path"),
+    ("collections", "OrderedDict"),
+}
+"""All that the pickled metadata of a checkpoint may name, besides dtypes."""
+
+
+def is_dcp(folder: Path) -> bool:
+    return (folder / METADATA).is_file()
+
+
+def read_dcp(folder: Path) -> Weights:
+    """The tensors of a distributed checkpoint, however many ranks wrote it; no data is read yet.
+
+    Raises:
+        ValueError: the metadata is damaged or names anything but a checkpoint's parts, or a file is missing or cut.
+    """
+    reader = _Reader(folder)
+    found = reader.read_metadata()
+    ends: dict[str, int] = {}
+    for place in (found.storage_data or {}).values():
+        ends[place.relative_path] = max(ends.get(place.relative_path, 0), place.offset + place.length)
+    for name, end in sorted(ends.items()):
+        file = folder / name
+        if not file.is_file():
+            raise ValueError(f"{folder} lacks {name}, which its {METADATA} promises")
+        if file.stat().st_size < end:
+            raise ValueError(f"{file} is truncated: {file.stat().st_size} of {end} bytes")
+    return {
+        name: StoredTensor(tuple(entry.size), entry.properties.dtype, partial(_read, reader, name, entry))
+        for name, entry in found.state_dict_metadata.items()
+        if isinstance(entry, metadata.TensorStorageMetadata)
+    }
+
+
+def write_dcp(weights: Weights, folder: Path) -> None:
+    """Write a distributed checkpoint of one rank into ``folder``, one tensor in memory at a time."""
+    outline = {name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta") for name, tensor in weights.items()}
+    writer = dcp.FileSystemWriter(folder, single_file_per_rank=True, thread_count=1)
+    with _alone():
+        dcp.save(outline, storage_writer=writer, planner=_Planner(weights), no_dist=True)
+
+
+class _Planner(DefaultSavePlanner):
+    """Reads each tensor when its turn to be written has come."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def lookup_object(self, index: metadata.MetadataIndex) -> Any:
+        return self.weights[index.fqn].read().contiguous()
+
+
+class _Reader(dcp.FileSystemReader):
+    """Reads the metadata once, and without executing what a foreign pickle might hold."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._found: metadata.Metadata | None = None
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> metadata.Metadata:
+        if self._found is None:
+            self._found = read_metadata(Path(self.path) / METADATA)
+        return self._found
+
+
+def read_metadata(path: Path) -> metadata.Metadata:
+    """Unpickle a checkpoint's metadata, with nothing allowed but the classes it is made of."""
+    try:
+        with path.open("rb") as file:
+            found = _Unpickler(file).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError, IndexError, KeyError) as error:
+        raise ValueError(
+            f"{path} is no metadata of a distributed checkpoint: {error or type(error).__name__}"
+        ) from error
+    if not isinstance(found, metadata.Metadata):
+        raise ValueError(f"{path} holds a {type(found).__name__}, not the metadata of a distributed checkpoint")
+    if getattr(found, "storage_meta", None) is None:
+        found.storage_meta = metadata.StorageMeta()
+    return found
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in SAFE or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is never loaded")
+
+
+def _read(reader: _Reader, name: str, entry: metadata.TensorStorageMetadata) -> Tensor:
+    tensor = torch.empty(entry.size, dtype=entry.properties.dtype)
+    with _alone():
+        dcp.load({name: tensor}, storage_reader=reader, no_dist=True)
+    return tensor
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Without torch's warning that there is one process, which is meant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        yield
