@@ -1,7 +1,8 @@
 """Does the imagined arm do what it is told? One start, six commanded directions, in the world and in the simulator.
 
 A world that ignores its actions can still look right under recorded ones, since those follow from what is seen. Here
-nothing but the command tells the six futures apart.
+nothing but the command tells the six futures apart. Where the imagined hand is, the world says twice: by the state that
+it predicts and by the frames that it shows. A pose reader, which has seen real frames only, reads the second.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,9 @@ from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 
 from cosmos_sim.data.starts import Starts
+from cosmos_sim.evaluation.open_loop import ShowableWorld
+from cosmos_sim.evaluation.pose_reader import PoseReader
 from cosmos_sim.metrics.video import changed
-from cosmos_sim.types import WorldModel
 
 DIRECTIONS: dict[str, tuple[int, int, int]] = {
     "+x": (1, 0, 0),
@@ -39,6 +41,23 @@ class DirectionResult:
     twin_obeyed: int | None
     identified: int | None
     """Starts from which the imagined last frame is nearer to the simulator's for this command than for any other."""
+    ends: "Ends | None"
+    read_displacement: tuple[float, float, float] | None
+    """Of the hand as a reader finds it in the imagined last frame, from the start's true position."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How far from where the simulator's hand ends: medians of distances in metres, ``None`` without a reader."""
+
+    predicted: float
+    """The imagined hand, by the predicted state."""
+    read: float | None
+    """The imagined hand, read off the imagined frame."""
+    read_real: float | None
+    """The simulator's own hand, read off the simulator's frame: the reader's error."""
+    read_ceiling: float | None
+    """The same through the world's tokenizer and back."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,10 @@ class Counterfactual:
     smallest_changed: float
     """Share of pixels that differ by more than 24 levels between the two most alike."""
     twin_difference: float | None
+    ends: Ends | None
+    """Over all starts and directions; ``None`` without a simulator."""
+    reader: dict[str, float] | None
+    """The reader's own error on held-out real frames (:class:`~cosmos_sim.evaluation.pose_reader.PoseReader`)."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +95,33 @@ class _Futures:
 
 
 def counterfactual(
-    world: WorldModel, starts: Starts, *, steps: int = 10, strength: float = 0.6, twin: str | None = None
+    world: ShowableWorld,
+    starts: Starts,
+    *,
+    steps: int = 10,
+    strength: float = 0.6,
+    twin: str | None = None,
+    reader: PoseReader | None = None,
 ) -> Counterfactual:
     """Command the six directions from each of ``starts``, in the world and in the simulator of task ``twin``, if given.
 
     Takes the first three numbers of an action as a command along x, y and z, the first three of the state as the hand's
-    position in metres, and the last number of an action as the gripper, which is held open.
+    position in metres, and the last number of an action as the gripper, which is held open. ``reader`` finds the hand
+    in the last frames, to be compared with where the simulator's hand is.
 
     Raises:
-        ValueError: for a world whose actions or state are too short for that, or a command outside its bounds.
+        ValueError: for a world whose actions or state are too short for that, a command outside its bounds, or a reader
+            without a simulator to compare with, or of less than three values.
     """
     spec = world.spec
     if spec.action_dim < 4 or spec.state_dim < 3:
         raise ValueError(f"six directions need 4 action and 3 state values, got {spec.action_dim} and {spec.state_dim}")
     if steps < 1 or not 0 < strength <= min(abs(bound) for bound in (*spec.action_low[:3], *spec.action_high[:3])):
         raise ValueError(f"steps and strength must be positive and within the action space, got {steps}, {strength}")
+    if reader is not None and twin is None:
+        raise ValueError("a reader would be ignored: without a simulator nothing says where the hand should be")
+    if reader is not None and reader.net.config.dim != 3:
+        raise ValueError(f"six directions need a reader of 3 values, got {reader.net.config.dim}")
     commands = _commands(steps, strength, spec.action_dim)
     begin = starts.state[:, None, :3].astype(np.float64)
     imagined = _in_world(world, starts, commands)
@@ -97,6 +132,8 @@ def counterfactual(
     twin_obeyed = None if truly is None else _obeyed(truly)
     identified = None if true is None else _identified(imagined.frames, true.frames)
     pairs = _pair_differences(imagined.frames)
+    distances = None if true is None else _distances(world, imagined, true, reader)
+    read = None if reader is None else _read(reader, imagined.frames) - begin
     return Counterfactual(
         starts=len(starts),
         steps=steps,
@@ -109,6 +146,8 @@ def counterfactual(
                 obeyed=int(obeyed[:, i].sum()),
                 twin_obeyed=None if twin_obeyed is None else int(twin_obeyed[:, i].sum()),
                 identified=None if identified is None else int(identified[:, i].sum()),
+                ends=None if distances is None else _ends({name: d[:, i] for name, d in distances.items()}),
+                read_displacement=None if read is None else _mean(read[:, i]),
             )
             for i, name in enumerate(DIRECTIONS)
         ],
@@ -119,6 +158,8 @@ def counterfactual(
         smallest_difference=min(pairs)[0],
         smallest_changed=min(pairs)[1],
         twin_difference=None if true is None else float(np.mean([d for d, _ in _pair_differences(true.frames)])),
+        ends=None if distances is None else _ends(distances),
+        reader=None if reader is None else reader.figures,
     )
 
 
@@ -129,7 +170,7 @@ def _commands(steps: int, strength: float, width: int) -> Float32[ndarray, "6 t 
     return commands
 
 
-def _in_world(world: WorldModel, starts: Starts, commands: Float32[ndarray, "6 t a"]) -> _Futures:
+def _in_world(world: ShowableWorld, starts: Starts, commands: Float32[ndarray, "6 t a"]) -> _Futures:
     frames = {camera: starts.frames[camera] for camera in world.spec.cameras}
     state = world.reset(frames, starts.state, starts.seeds.tolist())
     # Every start six times, with the same noise: only the command differs.
@@ -164,6 +205,30 @@ def _in_twin(task: str, seeds: Sequence[int], commands: Float32[ndarray, "6 t a"
         frames={camera: stack.reshape(*shape, *stack.shape[1:]) for camera, stack in images.items()},
         position=np.stack([seen["agent_pos"][:3] for seen in last]).reshape(*shape, 3).astype(np.float64),
     )
+
+
+def _distances(
+    world: ShowableWorld, imagined: _Futures, true: _Futures, reader: PoseReader | None
+) -> dict[str, Float[ndarray, "s 6"]]:
+    """From where the simulator's hand ends, in metres, to each of :class:`Ends`."""
+    positions = {"predicted": imagined.position}
+    if reader is not None:
+        shown = {camera: true.frames[camera] for camera in world.spec.cameras}
+        positions["read"] = _read(reader, imagined.frames)
+        positions["read_real"] = _read(reader, shown)
+        positions["read_ceiling"] = _read(reader, world.reconstruct(shown))
+    return {name: np.linalg.norm(position - true.position, axis=-1) for name, position in positions.items()}
+
+
+def _read(reader: PoseReader, frames: Mapping[str, UInt8[ndarray, "s 6 h w c"]]) -> Float[ndarray, "s 6 3"]:
+    s, six = next(iter(frames.values())).shape[:2]
+    flat = {camera: images.reshape(s * six, *images.shape[2:]) for camera, images in frames.items()}
+    return reader.read(flat).reshape(s, six, 3).astype(np.float64)
+
+
+def _ends(distances: Mapping[str, ndarray]) -> Ends:
+    medians = {name: float(np.median(distance)) for name, distance in distances.items()}
+    return Ends(medians["predicted"], *(medians.get(name) for name in ("read", "read_real", "read_ceiling")))
 
 
 def _obeyed(moved: Float[ndarray, "s 6 3"]) -> ndarray:

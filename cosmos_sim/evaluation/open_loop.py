@@ -1,57 +1,73 @@
 """A world beside recorded episodes, under the same actions: how far, and for how long, can it be believed?"""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
 from numpy import ndarray
 
-from cosmos_sim.metrics.confusion import Confusion, confusion
-from cosmos_sim.metrics.video import changed, psnr, ssim
+from cosmos_sim.envs.success import SuccessRule
+from cosmos_sim.evaluation.likeness import CameraResult, CameraSum
+from cosmos_sim.evaluation.pose_reader import PoseReader
+from cosmos_sim.evaluation.success_head import Verdicts, verdicts
 from cosmos_sim.types import Episode, Frames, WorldModel
 
 
 class ShowableWorld(WorldModel, Protocol):
     """A world model that also shows what its tokenizer alone makes of real frames."""
 
+    def encode(self, frames: Frames) -> torch.Tensor: ...
+
     def reconstruct(self, frames: Frames) -> Mapping[str, UInt8[ndarray, "b t h w c"]]: ...
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How like the true frames some other frames are."""
+class Beside:
+    """A figure of the world beside the same of what bounds it."""
 
-    psnr: float
-    """dB, squared error pooled over all windows."""
-    psnr_changed: float | None
-    """The same where the true frame differs from the window's first; ``None`` if nothing changed."""
-    ssim: float
+    world: float
+    copy: float
+    """Of the window's first frame (or position), the last one seen."""
+    ceiling: float
+    """Of the true frame through the tokenizer and back."""
 
 
 @dataclass(frozen=True)
-class CameraResult:
-    """One camera at one horizon."""
+class Distances:
+    """Of many distances, in millimetres."""
 
-    world: Likeness
-    copy: Likeness
-    """The window's first frame in place of a prediction: a world must beat it."""
-    ceiling: Likeness
-    """The true frame through the tokenizer and back: no world on this tokenizer can beat it."""
+    median: float
+    mean: float
+
+    @classmethod
+    def of(cls, metres: Float[ndarray, "n"]) -> "Distances":
+        return cls(1000 * float(np.median(metres)), 1000 * float(np.mean(metres)))
 
 
 @dataclass(frozen=True)
 class HorizonResult:
-    """Everything after ``horizon`` actions."""
+    """Everything after ``horizon`` actions, over the windows in which the hand moved far enough by then."""
 
     horizon: int
     windows: int
+    left_out: int
+    """Windows that reach the horizon, but whose hand moved less than ``min_path``."""
     cameras: dict[str, CameraResult]
-    position_error: float
-    """Mean distance in millimetres of the predicted from the true position, the first three values of the state."""
-    position_error_copy: float
-    """The same for the window's first position."""
+    latent_l2: Beside
+    """Mean squared difference of normalised latents, all cameras together (IRASim's Latent L2, Zhu et al., arXiv
+    2406.14540). Here the frames as they are shown are encoded again, so that any frames can be measured by it."""
+    position_error: Distances
+    """Of the predicted from the true position: the first three values of the state, taken to be metres."""
+    position_error_copy: Distances
+    """The same of the window's first position."""
+    read_error: Distances | None
+    """Of the position that a pose reader reads off the imagined frame from the true one; ``None`` without a reader."""
+    read_error_real: Distances | None
+    """The reader's own, on the true frames."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +75,12 @@ class OpenLoop:
     """What :func:`open_loop` found."""
 
     episodes: int
+    windows: int
+    min_path: float
     horizons: list[HorizonResult]
-    success: Confusion | None
-    """The success head against the recording, at every imagined frame; ``None`` where either has no such."""
+    success: Verdicts | None
+    """The success head on imagined frames, episodes imagined from their start, against the recording, which for those
+    recorded in the simulator is the simulator's truth under the same actions. ``None`` where either has no such."""
 
 
 @dataclass(frozen=True)
@@ -69,134 +88,209 @@ class _Window:
     frames: Mapping[str, UInt8[ndarray, "t1 h w c"]]
     state: Float32[ndarray, "t1 n"]
     action: Float32[ndarray, "t a"]
-    success: ndarray | None
+    success: Bool[ndarray, "t"] | None
+    """Of an episode's first window only, which runs for as long as an episode of the world does."""
+    path: Float[ndarray, "t1"]
+    """Metres that the hand moved up to each frame: the sum of the steps' lengths."""
 
 
-@dataclass(frozen=True)
-class _Imagined:
-    frames: Mapping[str, UInt8[ndarray, "t h w c"]]
-    state: Float32[ndarray, "t n"]
-    success: ndarray | None
+@dataclass
+class _At:
+    """What is pooled at one horizon."""
+
+    windows: int = 0
+    left_out: int = 0
+    cameras: dict[str, CameraSum] = field(default_factory=dict)
+    latents: list[Float[ndarray, "3 n"]] = field(default_factory=list)
+    distances: dict[str, list[Float[ndarray, "n"]]] = field(default_factory=dict)
 
 
 def open_loop(
     world: ShowableWorld,
-    episodes: Sequence[Episode],
+    episodes: Iterable[Episode],
     *,
-    horizons: Sequence[int] = (1, 12, 50),
+    horizons: Sequence[int] = (12, 50),
     stride: int = 24,
+    min_path: float = 0.05,
     batch: int = 16,
-    progress: Callable[[int, int], None] | None = None,
+    reader: PoseReader | None = None,
+    rule: SuccessRule = SuccessRule(),  # noqa: B008, frozen
+    progress: Callable[[int], None] | None = None,
 ) -> OpenLoop:
     """Imagine recorded episodes from their own frames and actions, and measure at each of ``horizons``.
 
-    Windows begin every ``stride`` steps of every episode and run to the longest horizon or the episode's end; a horizon
-    is measured on the windows that reach it. The world sees a window's first frame and state, and its actions.
+    Windows begin every ``stride`` steps of every episode and run to the longest horizon that they reach; a horizon is
+    measured on the windows that reach it and whose hand has moved ``min_path`` metres by then, since where nothing
+    moves a copy is hard to beat and says nothing. The world sees a window's first frame and state, and its actions.
+    The first window of an episode with recorded success goes on to its end (or to the world's own horizon), for the
+    success head. One episode at a time is held in memory, and ``batch`` windows.
 
     Args:
         world: what is measured.
-        episodes: recordings that it was not trained on.
+        episodes: recordings that it was not trained on. The first three values of their state are taken to be a
+            position in metres; where they are not, ``min_path=0`` measures every window, and the position's figures are
+            in thousandths of the state's unit.
         horizons: numbers of actions after which to measure.
         stride: steps between the beginnings of windows.
+        min_path: how far, in metres, the hand must have moved in a window by the horizon.
         batch: windows imagined at once.
-        progress: told how many windows are done, of how many.
+        reader: reads the hand's position off the imagined and the true frames.
+        rule: when an episode counts as solved by the success head.
+        progress: told how many windows are done.
 
     Raises:
-        ValueError: if no window reaches the shortest horizon, or for horizons and strides below 1.
+        ValueError: if no window reaches the shortest horizon; for horizons and strides below 1, a negative path, or a
+            reader of other cameras.
     """
     chosen = sorted({int(horizon) for horizon in horizons})
     if not chosen or chosen[0] < 1:
         raise ValueError(f"horizons must be whole numbers of at least 1, got {list(horizons)}")
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
-    windows = [w for episode in episodes for w in _windows(episode, world, stride, chosen[0], chosen[-1])]
-    if not windows:
-        longest = max((len(episode) for episode in episodes), default=0)
-        raise ValueError(f"no window of {chosen[0]} steps: the longest of {len(episodes)} episodes has {longest} rows")
-    imagined: list[_Imagined] = []
-    for first in range(0, len(windows), batch):
-        imagined += _imagine(world, windows[first : first + batch])
+    if not min_path >= 0:
+        raise ValueError(f"min_path must not be negative, got {min_path}")
+    pools = {horizon: _At(cameras={camera: CameraSum() for camera in world.spec.cameras}) for horizon in chosen}
+    probabilities: list[tuple[ndarray, ndarray]] = []
+    counted, lengths = 0, []
+
+    def windows() -> Iterator[_Window]:
+        for episode in episodes:
+            lengths.append(len(episode))
+            yield from _windows(episode, world, stride, chosen)
+
+    for group in itertools.batched(windows(), batch):
+        shown, predicted = _imagine(world, group, chosen, first_seed=counted)
+        counted += len(group)
+        for horizon, moments in shown.items():
+            _pool(world, pools[horizon], horizon, group, moments, min_path, reader)
+        probabilities += [(w.success, p) for w, p in zip(group, predicted, strict=True) if w.success is not None]
         if progress is not None:
-            progress(len(imagined), len(windows))
-    pairs = list(zip(windows, imagined, strict=True))
-    results = []
-    for horizon in chosen:
-        reaching = [pair for pair in pairs if len(pair[0].action) >= horizon]
-        if reaching:
-            results.append(_at(world, horizon, reaching))
-    return OpenLoop(len(episodes), results, _success(pairs))
+            progress(counted)
+    if not any(pool.windows + pool.left_out for pool in pools.values()):
+        longest = max(lengths, default=0)
+        raise ValueError(f"no window of {chosen[0]} steps: the longest of {len(lengths)} episodes has {longest} rows")
+    return OpenLoop(
+        episodes=len(lengths),
+        windows=counted,
+        min_path=min_path,
+        horizons=[_result(horizon, pool) for horizon, pool in pools.items() if pool.windows],
+        success=verdicts(probabilities, rule=rule) if probabilities else None,
+    )
 
 
-def _windows(episode: Episode, world: WorldModel, stride: int, shortest: int, longest: int) -> Iterator[_Window]:
+def _windows(episode: Episode, world: WorldModel, stride: int, horizons: Sequence[int]) -> Iterator[_Window]:
     last = len(episode) - 1
-    for start in range(0, last - shortest + 1, stride):
-        end = min(start + longest, last)
+    steps = np.linalg.norm(np.diff(episode.state[:, :3].astype(np.float64), axis=0), axis=-1)
+    for start in range(0, max(1, last - horizons[0] + 1), stride):
+        judged = start == 0 and world.spec.has_success and episode.success is not None
+        reached = [start + horizon for horizon in horizons if start + horizon <= last]
+        if not judged and not reached:
+            continue
+        measured = max(reached, default=start)
+        # The last action's outcome was judged, but not seen: an episode of t rows has t actions and t frames.
+        end = max(measured, start + min(len(episode), world.spec.horizon)) if judged else measured
         yield _Window(
-            frames={camera: episode.frames[camera][start : end + 1] for camera in world.spec.cameras},
-            state=episode.state[start : end + 1],
+            frames={camera: episode.frames[camera][start : measured + 1] for camera in world.spec.cameras},
+            state=episode.state[start : measured + 1],
             action=episode.action[start:end],
-            success=None if episode.success is None else np.asarray(episode.success[start:end], dtype=bool),
+            success=np.asarray(episode.success[start:end], dtype=bool)
+            if judged and episode.success is not None
+            else None,
+            path=np.concatenate([[0.0], np.cumsum(steps[start:measured])]),
         )
 
 
-def _imagine(world: WorldModel, windows: Sequence[_Window]) -> list[_Imagined]:
-    """Shorter windows are padded with idle actions, and what follows their end is dropped."""
-    length = max(len(window.action) for window in windows)
-    actions = np.zeros((len(windows), length, world.spec.action_dim), dtype=np.float32)
-    for row, window in zip(actions, windows, strict=True):
-        row[: len(window.action)] = window.action
+@dataclass(frozen=True)
+class _Moments:
+    """What some of the windows show after a number of actions."""
+
+    rows: list[int]
+    frames: Mapping[str, UInt8[ndarray, "n h w c"]]
+    state: Float32[ndarray, "n k"]
+
+
+def _imagine(
+    world: WorldModel, windows: Sequence[_Window], horizons: Sequence[int], *, first_seed: int
+) -> tuple[dict[int, _Moments], list[Float32[ndarray, "t"]]]:
+    """What each horizon shows, and every window's probabilities of success (empty for a world without such a head).
+
+    All windows go on together until the shortest ends, then the others, and so on.
+    """
     first = {camera: np.stack([window.frames[camera][0] for window in windows]) for camera in world.spec.cameras}
-    state = world.reset(first, np.stack([window.state[0] for window in windows]), range(len(windows)))
-    _, prediction = world.step(state, actions)
-    return [
-        _Imagined(
-            frames={camera: video[i, : len(window.action)] for camera, video in prediction.frames.items()},
-            state=prediction.proprioception[i, : len(window.action)],
-            success=None if prediction.success is None else prediction.success[i, : len(window.action)] > 0.5,
-        )
-        for i, window in enumerate(windows)
-    ]
+    seeds = range(first_seed, first_seed + len(windows))
+    state = world.reset(first, np.stack([window.state[0] for window in windows]), seeds)
+    going, done = list(range(len(windows))), 0
+    shown: dict[int, _Moments] = {}
+    success: list[list[ndarray]] = [[] for _ in windows]
+    for until in sorted({*horizons, *(len(window.action) for window in windows)}):
+        kept = [place for place, row in enumerate(going) if len(windows[row].action) >= until]
+        if not kept:
+            break
+        state, going = world.select(state, kept), [going[place] for place in kept]
+        actions = np.stack([windows[row].action[done:until] for row in going])
+        state, prediction = world.step(state, actions)
+        if prediction.success is not None:
+            for row, probability in zip(going, prediction.success, strict=True):
+                success[row].append(probability)
+        if until in horizons:
+            seen = [place for place, row in enumerate(going) if len(windows[row].state) > until]
+            shown[until] = _Moments(
+                rows=[going[place] for place in seen],
+                frames={camera: video[seen, -1] for camera, video in prediction.frames.items()},
+                state=prediction.proprioception[seen, -1],
+            )
+        done = until
+    return shown, [np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in success]
 
 
-def _at(world: ShowableWorld, horizon: int, pairs: Sequence[tuple[_Window, _Imagined]]) -> HorizonResult:
-    start = {camera: np.stack([w.frames[camera][0] for w, _ in pairs]) for camera in world.spec.cameras}
-    truth = {camera: np.stack([w.frames[camera][horizon] for w, _ in pairs]) for camera in world.spec.cameras}
-    shown = world.reconstruct({camera: images[:, None] for camera, images in truth.items()})
-    cameras = {}
-    for camera, true in truth.items():
-        estimate = np.stack([i.frames[camera][horizon - 1] for _, i in pairs])
-        moved = changed(start[camera], true)
-        cameras[camera] = CameraResult(
-            world=_likeness(true, estimate, moved),
-            copy=_likeness(true, start[camera], moved),
-            ceiling=_likeness(true, shown[camera][:, 0], moved),
-        )
-    true_position = np.stack([w.state[horizon, :3] for w, _ in pairs])
-    estimated = np.stack([i.state[horizon - 1, :3] for _, i in pairs])
-    first = np.stack([w.state[0, :3] for w, _ in pairs])
+def _pool(
+    world: ShowableWorld,
+    pool: _At,
+    horizon: int,
+    windows: Sequence[_Window],
+    moments: _Moments,
+    min_path: float,
+    reader: PoseReader | None,
+) -> None:
+    far = [place for place, row in enumerate(moments.rows) if windows[row].path[horizon] >= min_path]
+    pool.windows += len(far)
+    pool.left_out += len(moments.rows) - len(far)
+    if not far:
+        return
+    group = [windows[moments.rows[place]] for place in far]
+    imagined = {camera: images[far] for camera, images in moments.frames.items()}
+    start = {camera: np.stack([w.frames[camera][0] for w in group]) for camera in world.spec.cameras}
+    truth = {camera: np.stack([w.frames[camera][horizon] for w in group]) for camera in world.spec.cameras}
+    best = {camera: v[:, 0] for camera, v in world.reconstruct({c: v[:, None] for c, v in truth.items()}).items()}
+    for camera, sums in pool.cameras.items():
+        sums.add(truth=truth[camera], world=imagined[camera], ceiling=best[camera], start=start[camera])
+    true_latent = _latents(world, truth)
+    pool.latents.append(
+        np.stack([np.mean((_latents(world, x) - true_latent) ** 2, axis=(1, 2, 3)) for x in (imagined, start, best)])
+    )
+    position = np.stack([w.state[horizon, :3] for w in group])
+    estimates = {"predicted": moments.state[far, :3], "copy": np.stack([w.state[0, :3] for w in group])}
+    if reader is not None:
+        estimates |= {"read": reader.read(imagined), "read_real": reader.read(truth)}
+    for name, estimate in estimates.items():
+        distance = np.linalg.norm(estimate - position[:, : estimate.shape[1]], axis=-1)
+        pool.distances.setdefault(name, []).append(distance)
+
+
+def _latents(world: ShowableWorld, frames: Mapping[str, UInt8[ndarray, "n h w c"]]) -> Float[ndarray, "n c h w"]:
+    return world.encode({camera: images[:, None] for camera, images in frames.items()})[:, 0].float().cpu().numpy()
+
+
+def _result(horizon: int, pool: _At) -> HorizonResult:
+    distances = {name: Distances.of(np.concatenate(parts)) for name, parts in pool.distances.items()}
     return HorizonResult(
         horizon=horizon,
-        windows=len(pairs),
-        cameras=cameras,
-        position_error=_millimetres(estimated - true_position),
-        position_error_copy=_millimetres(first - true_position),
+        windows=pool.windows,
+        left_out=pool.left_out,
+        cameras={camera: sums.result() for camera, sums in pool.cameras.items()},
+        latent_l2=Beside(*np.concatenate(pool.latents, axis=1).mean(axis=1).tolist()),
+        position_error=distances["predicted"],
+        position_error_copy=distances["copy"],
+        read_error=distances.get("read"),
+        read_error_real=distances.get("read_real"),
     )
-
-
-def _likeness(truth: ndarray, estimate: ndarray, moved: ndarray) -> Likeness:
-    return Likeness(
-        psnr=psnr(truth=truth, estimate=estimate),
-        psnr_changed=psnr(truth=truth, estimate=estimate, where=moved) if moved.any() else None,
-        ssim=ssim(truth=truth, estimate=estimate),
-    )
-
-
-def _millimetres(difference: ndarray) -> float:
-    return float(1000 * np.mean(np.linalg.norm(difference, axis=-1)))
-
-
-def _success(pairs: Sequence[tuple[_Window, _Imagined]]) -> Confusion | None:
-    known = [(w.success, i.success) for w, i in pairs if w.success is not None and i.success is not None]
-    if not known:
-        return None
-    return confusion(truth=np.concatenate([t for t, _ in known]), verdict=np.concatenate([v for _, v in known]))

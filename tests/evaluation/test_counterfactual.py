@@ -6,6 +6,13 @@ from hand_world import HandWorld
 
 from cosmos_sim.evaluation.counterfactual import DIRECTIONS, counterfactual
 from cosmos_sim.evaluation.inspection import counterfactual_text
+from cosmos_sim.evaluation.pose_reader import PoseNet, PoseReader, PoseReaderConfig
+
+
+def untrained(camera: str) -> PoseReader:
+    """A reader that reads nonsense, but the same of the same frames."""
+    net = PoseNet(PoseReaderConfig((camera,), resolution=32, width=4, features=8))
+    return PoseReader(net, figures={"median_mm": 4.0, "p90_mm": 9.0, "frames": 7.0})
 
 
 def test_an_obedient_hand_goes_where_it_is_told():
@@ -18,7 +25,7 @@ def test_an_obedient_hand_goes_where_it_is_told():
         assert one.obeyed == 6
     assert result.smallest_difference > 1
     assert result.difference > result.smallest_difference
-    assert result.twin_obeyed is result.identified is None
+    assert result.twin_obeyed is result.identified is result.ends is result.reader is None
 
 
 def test_a_world_that_ignores_its_actions_is_found_out():
@@ -67,6 +74,9 @@ def test_the_simulator_obeys_its_own_commands_and_frames_show_them():
             last = np.stack(frames)[:, None]
             return state, Prediction({"agentview": last}, np.stack(positions)[:, None], None)
 
+        def reconstruct(self, frames):
+            return {camera: 255 - images for camera, images in frames.items()}
+
     begun = [twin.reset(seed=seed)[0] for seed in seeds]
     starts = Starts(
         {"agentview": np.stack([o["pixels"]["agentview"] for o in begun])},
@@ -74,19 +84,42 @@ def test_the_simulator_obeys_its_own_commands_and_frames_show_them():
         np.array(seeds),
         "lift the cube",
     )
-    result = counterfactual(Real(), starts, steps=3, twin="Lift")
+    reader = untrained("agentview")
+    result = counterfactual(Real(), starts, steps=3, twin="Lift", reader=reader)
+    ends, frames = [], []
+    for direction in DIRECTIONS.values():
+        twin.reset(seed=3)
+        for _ in range(3):
+            seen = twin.step(np.array([*(0.6 * np.array(direction)), 0, 0, 0, -1], dtype=np.float32))[0]
+        ends.append(seen["agent_pos"][:3])
+        frames.append(seen["pixels"]["agentview"])
     twin.close()
+    read, inverted = (reader.read({"agentview": x}) for x in (np.stack(frames), 255 - np.stack(frames)))
+    distance = np.linalg.norm(read - np.stack(ends), axis=-1)
+    assert result.ends.read == pytest.approx(np.median(distance), rel=1e-4)
+    assert result.ends.read == pytest.approx(result.ends.read_real)
+    assert result.ends.read_ceiling == pytest.approx(
+        np.median(np.linalg.norm(inverted - np.stack(ends), axis=-1)), rel=1e-4
+    )
+    assert result.ends.predicted < 1e-6
     assert result.obeyed == result.twin_obeyed == 1
     assert result.identified == 1
-    for one in result.directions:
+    for one, far, place in zip(result.directions, distance, read, strict=True):
         assert one.displacement == pytest.approx(one.twin_displacement, abs=1e-6)
-    assert "17% by chance" in counterfactual_text(result)
+        assert one.ends.read == pytest.approx(far, rel=1e-4)
+        assert one.read_displacement == pytest.approx(place - starts.state[0, :3], abs=1e-5)
+    text = counterfactual_text(result)
+    assert "17% by chance" in text
+    assert f"{100 * result.ends.read:.2f} cm (median)" in text
+    assert max(map(len, text.splitlines())) <= 110
 
 
 def test_bad_arguments_are_named():
     world = HandWorld()
     with pytest.raises(ValueError, match=r"1\.5"):
         counterfactual(world, world.starts, strength=1.5)
+    with pytest.raises(ValueError, match="reader would be ignored"):
+        counterfactual(world, world.starts, reader=untrained("front"))
     world.spec = replace(world.spec, action_low=(-1.0,) * 3, action_high=(1.0,) * 3)
     with pytest.raises(ValueError, match="got 3 and 3"):
         counterfactual(world, world.starts)
