@@ -6,12 +6,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from gymnasium.spaces import Box
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
+from jaxtyping import Float32
+from numpy import ndarray
 
 from cosmos_sim.envs.rollout import Progress, rollouts
 from cosmos_sim.evaluation.outcome import Outcome, OutcomeStore
-from cosmos_sim.types import Policy
+from cosmos_sim.types import Observation, Policy
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,24 @@ class Side:
     """From the seeds of a batch, the options of its reset."""
     processes: bool = False
     """Whether environments run in processes of their own, which want the cores that a policy would spread over."""
+
+
+class BoundedPolicy:
+    """``policy`` with every action brought within ``space``, as a robot's controller does with what it is told.
+
+    LeRobot's policies undo a normalisation last and may leave the space by a little. Numbers that are not finite are
+    left as they are, for the environment to refuse.
+    """
+
+    def __init__(self, policy: Policy, space: Box) -> None:
+        self.policy = policy
+        self.space = space
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        self.policy.reset(seeds)
+
+    def act(self, observation: Observation, info: Mapping[str, Any]) -> Float32[ndarray, "b t a"]:
+        return np.clip(self.policy.act(observation, info), self.space.low, self.space.high)
 
 
 class Arena:
@@ -92,7 +114,10 @@ class Arena:
             env = self._environments(len(seeds))
             before = latest
             share = (0.0, 0.0)
-            episodes = rollouts(contender.load(), env, missing, progress=remember, options=self.side.options)
+            policy: Policy = contender.load()
+            if isinstance(env.single_action_space, Box):
+                policy = BoundedPolicy(policy, env.single_action_space)
+            episodes = rollouts(policy, env, missing, progress=remember, options=self.side.options)
             for index, rollout in enumerate(episodes):
                 if index % env.num_envs == 0:
                     count = min(env.num_envs, len(missing) - index)

@@ -150,6 +150,23 @@ def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
     assert resumed.policies == report.policies
 
 
+def test_actions_out_of_bounds_are_carried_out_at_the_bounds(tmp_path):
+    def run(reach, name):
+        class Strong(Riser):
+            def act(self, observation, info):
+                return reach * np.sign(super().act(observation, info))
+
+        with Arena(side("dream", gain=0.11), OutcomeStore(tmp_path / name)) as arena:
+            return arena.run(Contender(name, lambda: Strong(0.5), {}), [40, 41])
+
+    far, near = run(np.float32(1.7), "far"), run(np.float32(1.0), "near")
+    for one, other in zip(far, near, strict=True):
+        np.testing.assert_array_equal(one.action, other.action)
+        np.testing.assert_array_equal(one.state, other.state)
+    with pytest.raises(ValueError, match="nan"):
+        run(np.float32(np.nan), "broken")
+
+
 def test_a_damaged_outcome_is_made_anew(tmp_path):
     store = OutcomeStore(tmp_path)
     contender, place = contenders()[0], side("dream", gain=0.11)
