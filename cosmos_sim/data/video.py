@@ -1,6 +1,6 @@
 """Frames out of a video file, decoded in order: several times as fast as asking for each frame by its time."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -79,6 +79,18 @@ class SequentialVideo:
                 )
             images.append(self._to_rgb.reformat(frame, format="rgb24").to_ndarray())
         return np.stack(images)
+
+    def __iter__(self) -> Iterator[UInt8[ndarray, "h w c"]]:
+        """All frames from here to the end.
+
+        Raises:
+            ValueError: naming the file, if it breaks off or a frame cannot be decoded.
+        """
+        for frame in self._frames:
+            if frame.is_corrupt:
+                raise ValueError(f"{str(self.path)!r}: the frame after {max(self._last, 0):.3f} s is corrupt")
+            self._last = self._last if frame.time is None else frame.time
+            yield self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
 
     def _seek(self, start: float) -> None:
         base = self._stream.time_base

@@ -56,10 +56,12 @@ def plain(weights: dict[str, Tensor], ids: Tensor) -> Tensor:
         p = f"layers.{layer}."
         y = rms(x, w[p + "input_layernorm.weight"])
         q, k, v = (
-            (y @ w[f"{p}self_attn.{c}_proj.weight"].T + w[f"{p}self_attn.{c}_proj.bias"]).view(n, -1, 8).transpose(0, 1)
+            (y @ w[f"{p}self_attn.{c}_proj.weight"].T + w[f"{p}self_attn.{c}_proj.bias"])
+            .view(n, -1, tiny.HEAD)
+            .transpose(0, 1)
             for c in "qkv"
         )
-        scores = turn(q) @ turn(k).transpose(1, 2) / 8**0.5 + torch.full((n, n), -torch.inf).triu(1)
+        scores = turn(q) @ turn(k).transpose(1, 2) / tiny.HEAD**0.5 + torch.full((n, n), -torch.inf).triu(1)
         heard = (scores.softmax(-1) @ v).transpose(0, 1).reshape(n, -1)
         x = x + heard @ w[p + "self_attn.o_proj.weight"].T
         y = rms(x, w[p + "post_attention_layernorm.weight"])
@@ -165,7 +167,7 @@ def change(folder: Path, file: str, **values: object) -> None:
 
 
 def test_other_models_are_refused(copy):
-    with pytest.raises(ValueError, match=r"3 layers of 16 make vectors of 48, not of width=100352"):
+    with pytest.raises(ValueError, match=r"3 layers of 64 make vectors of 192, not of width=100352"):
         encoder(copy, width=100352).encode(PROMPTS)
     change(copy, "config.json", model_type="qwen2_vl")
     with pytest.raises(ValueError, match="model_type='qwen2_vl', not a qwen2_5_vl"):

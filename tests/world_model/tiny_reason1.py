@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-LAYERS, HIDDEN, LENGTH = 3, 16, 40
+LAYERS, HIDDEN, HEAD = 3, 64, 32
 WIDTH = LAYERS * HIDDEN
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|video_pad|>"]
 TEMPLATE = (
@@ -47,12 +47,12 @@ def write(folder: Path, *, seed: int = 0, shards: bool = False) -> Path:
         text_config={
             "vocab_size": len(made),
             "hidden_size": HIDDEN,
-            "intermediate_size": 24,
+            "intermediate_size": 128,
             "num_hidden_layers": LAYERS,
-            "num_attention_heads": 2,
+            "num_attention_heads": HIDDEN // HEAD,
             "num_key_value_heads": 1,
             "rms_norm_eps": 1e-6,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
             "pad_token_id": made.pad_token_id,
         },
         vision_config={
@@ -64,7 +64,7 @@ def write(folder: Path, *, seed: int = 0, shards: bool = False) -> Path:
     model = Qwen2_5_VLForConditionalGeneration(config)
     with torch.no_grad():
         for parameter in model.model.language_model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(0.1 * torch.randn_like(parameter))
     model.save_pretrained(folder, max_shard_size="10KB" if shards else "1GB")
     made.save_pretrained(folder)
     return folder
