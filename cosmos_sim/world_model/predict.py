@@ -14,6 +14,7 @@ from cosmos_sim.world_model.chunks import Chunk, plan_chunks, whole_length
 from cosmos_sim.world_model.denoise import SamplingConfig, denoise
 from cosmos_sim.world_model.dit import DiT, DiTConfig
 from cosmos_sim.world_model.parts import Parts
+from cosmos_sim.world_model.prompt_cache import PromptCache
 from cosmos_sim.world_model.request import NEGATIVE_PROMPT, Request
 from cosmos_sim.world_model.sampler import seeded_noise
 from cosmos_sim.world_model.tokenizer import VideoTokenizer
@@ -25,7 +26,11 @@ Watch = Callable[[Chunk, int, Float[Tensor, "1 z t i j"]], None]
 class Text(Protocol):
     """Prompts to embeddings, zeros for ``None``: a :class:`~cosmos_sim.world_model.text.TextConditioner`."""
 
+    cache: PromptCache | None
+
     def encode(self, prompts: Sequence[str | None]) -> Float[Tensor, "b l d"]: ...
+
+    def prepare(self, prompts: Sequence[str | None]) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,19 @@ class Job:
     @property
     def evaluations(self) -> int:
         return self.sampling.evaluations * len(self.chunks)
+
+    def filled(self) -> Request:
+        """The request with what the model's defaults made of it, to repeat it with."""
+        guided = self.sampling.guidance > 0
+        return replace(
+            self.request,
+            negative_prompt=self.prompts[1] if guided else None,
+            guidance=self.sampling.guidance,
+            num_steps=self.sampling.steps,
+            resolution=self.size,
+            num_output_frames=self.frames,
+            chunk_size=max(chunk.frames for chunk in self.chunks),
+        )
 
     @property
     def prompts(self) -> tuple[str | None, ...]:
@@ -144,6 +162,11 @@ class Predict:
         if sampling.guidance and config.dit.context_dim is None:
             raise request.error(f"guidance={sampling.guidance} has no text to guide by: the network reads none")
         return Job(request, sampling, size, tuple(chunks))
+
+    def prepare(self, jobs: Sequence[Job]) -> None:
+        """Encode the prompts of all jobs into the text's cache, if it has one: its encoder is then loaded once."""
+        if self.text is not None and self.text.cache is not None:
+            self.text.prepare([prompt for job in jobs for prompt in job.prompts])
 
     def embed(self, job: Job) -> tuple[Tensor | None, Tensor | None]:
         """The embeddings of a job's prompt and of its negative prompt."""

@@ -159,13 +159,12 @@ def parse_resolution(value: Any) -> tuple[int, int] | None:
     """
     if value is None or value == "none":
         return None
-    if isinstance(value, str):
-        if value in SIZES:
-            return SIZES[value]
-        value = value.split(",")
-    if isinstance(value, Sequence) and len(value) == 2:
+    if isinstance(value, str) and value in SIZES:
+        return SIZES[value]
+    sides = value.split(",") if isinstance(value, str) else value
+    if isinstance(sides, Sequence) and len(sides) == 2:
         try:
-            height, width = (int(v) for v in value)
+            height, width = (int(v) for v in sides)
         except (TypeError, ValueError):
             pass
         else:

@@ -1,0 +1,76 @@
+"""A :class:`Predict` from files on disk; the large networks are read when they are needed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from cosmos_sim.training.device import select_device, select_dtype
+from cosmos_sim.world_model.checkpoints.load import load_dit
+from cosmos_sim.world_model.checkpoints.network import open_network
+from cosmos_sim.world_model.checkpoints.source import open_source
+from cosmos_sim.world_model.denoise import SAMPLING, SamplingConfig
+from cosmos_sim.world_model.dit import DiTConfig
+from cosmos_sim.world_model.predict import Predict, PredictConfig
+from cosmos_sim.world_model.reason1 import Reason1, Reason1Config
+from cosmos_sim.world_model.sampler import named
+from cosmos_sim.world_model.text import TextConditioner
+from cosmos_sim.world_model.tiles import Tiling
+from cosmos_sim.world_model.wan import WanTokenizer
+
+
+def load_predict(
+    model: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    text_encoder: Reason1Config | None = None,
+    prompt_cache: Path | None = None,
+    sampling: str | SamplingConfig | None = None,
+    size: tuple[int, int] = PredictConfig.size,
+    chunk: int = PredictConfig.chunk,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    low_vram: bool = False,
+    tiling: Tiling | None = None,
+) -> Predict:
+    """A pipeline of a network in any format that ``cosmos-sim convert`` reads, the Wan2.1 VAE, and Cosmos-Reason1.
+
+    Args:
+        model: the network's file or folder, or diffusers' folder of a whole pipeline.
+        tokenizer: the VAE's folder; that of the pipeline when not given.
+        text_encoder: Cosmos-Reason1-7B as released when not given; its width is the one that the network reads.
+        prompt_cache: a folder for embeddings of prompts, 103 MB each as released.
+        sampling: of :data:`SAMPLING`, or one's own; the post-trained checkpoint of the network's size when not given.
+        size: height and width that the network was trained at.
+        chunk: frames that it was trained to make at once.
+        low_vram: whether the networks are on the device one after another.
+        tiling: code images in tiles, for cards that cannot hold a whole one; not exact.
+
+    Raises:
+        ValueError: a file that is missing, damaged or foreign; the network is not loaded then.
+    """
+    place = select_device(str(device))
+    kind = select_dtype(dtype, place)
+    config = open_network(open_source(model)).config
+    chosen = named(SAMPLING, sampling, "sampling") if isinstance(sampling, str) else sampling or _released(config)
+    wan = WanTokenizer.from_pretrained(model if tokenizer is None else tokenizer, tiling=tiling).cast(kind)
+    width = config.context_in_dim or config.context_dim or Reason1Config.width
+    encoder = Reason1(replace(text_encoder or Reason1Config(), width=width), device=place)
+    return Predict(
+        PredictConfig(config, chosen, temporal=wan.temporal, spatial=wan.spatial, chunk=chunk, size=size),
+        dit=lambda: load_dit(model, device=place, dtype=kind).fuse(),
+        tokenizer=lambda: wan,
+        text=None if config.context_dim is None else TextConditioner(encoder, cache=prompt_cache),
+        device=place,
+        low_vram=low_vram,
+    )
+
+
+def _released(config: DiTConfig) -> SamplingConfig:
+    """How the post-trained checkpoint of a network's size is sampled."""
+    widths = {2048: "predict2.5-2b", 5120: "predict2.5-14b"}
+    if config.model_channels not in widths:
+        raise ValueError(
+            f"no released network is {config.model_channels} wide: say how it is sampled, {' or '.join(SAMPLING)}"
+        )
+    return SAMPLING[widths[config.model_channels]]
