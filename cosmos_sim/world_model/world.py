@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from cosmos_sim.data.starts import Starts
 from cosmos_sim.training.device import has_fast_bf16, select_device
 from cosmos_sim.types import Frames, Prediction, WorldSpec
 from cosmos_sim.world_model.dynamics import Dynamics, DynamicsConfig, History
+from cosmos_sim.world_model.execution import run_as
+from cosmos_sim.world_model.noise import CountedNoise, as_int64
 from cosmos_sim.world_model.sampler import euler_times
 from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
+from cosmos_sim.world_model.tokenizer_layout import lay_out
 
 FORMAT = 1
 
@@ -84,6 +87,8 @@ class World:
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         sampling_steps: int | None = None,
+        compiled: bool = False,
+        graphs: bool = False,
     ) -> None:
         self.config = config
         self.starts = starts
@@ -91,8 +96,12 @@ class World:
         self.device = select_device(str(device))
         self.dtype = _dtype(dtype, self.device)
         self.times = euler_times(config.sampling_steps if sampling_steps is None else sampling_steps)
-        self.tokenizer = tokenizer.to(self.device).cast(self.dtype).eval().requires_grad_(False)
+        self.tokenizer = lay_out(tokenizer.to(self.device).cast(self.dtype).eval().requires_grad_(False))
         self.dynamics = dynamics.to(self.device).cast(self.dtype).eval().requires_grad_(False)
+        # The context's noise, then the new frame's.
+        latent = (config.dynamics.dit.latent_channels, *config.dynamics.latent_size)
+        self.noise = CountedNoise((config.dynamics.context + 1, *latent)).to(self.device)
+        self._run = run_as(self._imagine, device=self.device, compiled=compiled, graphs=graphs)
 
     @property
     def spec(self) -> WorldSpec:
@@ -106,6 +115,8 @@ class World:
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         sampling_steps: int | None = None,
+        compiled: bool = False,
+        graphs: bool = False,
     ) -> "World":
         """Load a world by shipped name, folder or hub id.
 
@@ -113,9 +124,13 @@ class World:
             device: a torch device; ``auto`` is CUDA where there is one.
             dtype: ``float32``, ``bfloat16``, or ``auto``: bf16 where the device computes in it.
             sampling_steps: evaluations of the transformer per frame; the world's own default when not given.
+            compiled: whether steps are compiled: minutes on a CPU at the first one of each batch size (rounded up to
+                a power of two), for a fifth to a third of the time of every further one.
+            graphs: whether steps are recorded as CUDA graphs, at the first one of each such size.
 
         Raises:
-            ValueError: no such world, or a damaged or foreign one; the message names the file.
+            ValueError: no such world, or a damaged or foreign one (the message names the file); a device that cannot
+                do what is asked for.
         """
         folder = find_folder(name, "world")
         config = config_from_json(read_config(folder, "world"), where=str(folder / "config.json"))
@@ -133,6 +148,8 @@ class World:
             device=device,
             dtype=dtype,
             sampling_steps=sampling_steps,
+            compiled=compiled,
+            graphs=graphs,
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -179,25 +196,21 @@ class World:
         if not np.isfinite(actions).all():
             raise ValueError(f"actions must be finite; got {actions[~np.isfinite(actions).all(axis=(1, 2))][0]}")
         chunk = self.dynamics.normalise_action(torch.as_tensor(actions, dtype=torch.float32, device=self.device))
-        history, latents, states, logits = state.history, [], [], []
+        seeds = torch.tensor([as_int64(seed) for seed in state.seeds], device=self.device)
+        steps = torch.tensor(state.steps, device=self.device)
+        history, seen = tensors_of(state.history), []
         for k in range(chunk.shape[1]):
-            steps = [n + k for n in state.steps]
-            history, logit = self.dynamics.step(
-                history,
-                chunk[:, k],
-                noise=self._noise(state.seeds, steps),
-                times=self.times,
-                context_level=self.config.context_noise,
-            )
-            latents.append(history.latents[:, -1])
-            states.append(history.states[:, -1])
-            logits.append(logit)
-        prediction = Prediction(
-            frames=self.decode(torch.stack(latents, dim=1)),
-            proprioception=self.dynamics.restore_state(torch.stack(states, dim=1)).cpu().numpy(),
-            success=torch.stack(logits, dim=1).sigmoid().cpu().numpy() if self.spec.has_success else None,
+            outputs = self._run(seeds, steps + k, chunk[:, k], *history)
+            history, seen = outputs[: len(history)], [*seen, outputs[len(history) :]]
+        proprioception, success, *frames = (
+            torch.stack(parts, dim=1).cpu().numpy() for parts in zip(*seen, strict=True)
         )
-        return WorldState(history, state.seeds, tuple(n + chunk.shape[1] for n in state.steps)), prediction
+        prediction = Prediction(
+            frames=dict(zip(self.spec.cameras, frames, strict=True)),
+            proprioception=proprioception,
+            success=success if self.spec.has_success else None,
+        )
+        return WorldState(History(*history), state.seeds, tuple(n + chunk.shape[1] for n in state.steps)), prediction
 
     def select(self, state: WorldState, indices: Sequence[int]) -> WorldState:
         """The worlds ``indices`` of ``state``, in that order, repeats allowed."""
@@ -239,20 +252,29 @@ class World:
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> dict[str, ndarray]:
         """Frames ``b t h w c`` of latents ``b t c h w``."""
+        frames = (images.cpu().numpy() for images in self._frames(latents))
+        return dict(zip(self.spec.cameras, frames, strict=True))
+
+    def _imagine(self, seeds: Tensor, steps: Tensor, action: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
+        """One step of ``b`` worlds, tensors to tensors: the new history, proprioception, success, and all frames."""
+        after, logit = self.dynamics.step(
+            History(*history),
+            action,
+            noise=self.noise(seeds, steps),
+            times=self.times,
+            context_level=self.config.context_noise,
+        )
+        frames = (images[:, 0] for images in self._frames(after.latents[:, -1:]))
+        proprioception = self.dynamics.restore_state(after.states[:, -1])
+        return *tensors_of(after), proprioception, logit.sigmoid(), *frames
+
+    def _frames(self, latents: Tensor) -> Sequence[Tensor]:
+        """Each camera's frames (uint8 ``b t h w c``); cameras of one size are decoded as one batch."""
         widths = [w // self.config.tokenizer.downscale for _, w in self.spec.cameras.values()]
         parts = latents.transpose(1, 2).split(widths, dim=-1)
-        decoded = (self.tokenizer.decode(part).cpu().numpy() for part in parts)
-        return dict(zip(self.spec.cameras, decoded, strict=True))
-
-    def _noise(self, seeds: Sequence[int], steps: Sequence[int]) -> Tensor:
-        """Noise ``b k+1 c h w`` that depends on each world's seed and step alone, not on the batch or the device."""
-        config = self.config.dynamics
-        shape = (config.context + 1, config.dit.latent_channels, *config.latent_size)
-        noise = [
-            torch.randn(shape, generator=torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63))
-            for seed, step in zip(seeds, steps, strict=True)
-        ]
-        return torch.stack(noise).to(self.device)
+        if len(set(widths)) == 1:
+            return self.tokenizer.decode(torch.cat(parts)).chunk(len(parts))
+        return [self.tokenizer.decode(part) for part in parts]
 
 
 def config_from_json(values: Mapping[str, Any], *, where: str) -> WorldConfig:
@@ -264,6 +286,10 @@ def config_from_json(values: Mapping[str, Any], *, where: str) -> WorldConfig:
     if values.get("format") != FORMAT:
         raise ValueError(f"{where} has format {values.get('format')!r}; this version reads {FORMAT}")
     return from_dict(WorldConfig, {k: v for k, v in values.items() if k not in ("kind", "format")}, where=where)
+
+
+def tensors_of(history: History) -> tuple[Tensor, ...]:
+    return tuple(getattr(history, field.name) for field in fields(history))
 
 
 def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:

@@ -1,9 +1,12 @@
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from cosmos_sim.types import WorldModel, WorldSpec
 from cosmos_sim.world_model.dynamics import SMALL_DIT, Dynamics, DynamicsConfig
@@ -161,3 +164,46 @@ def test_a_config_that_contradicts_itself_is_refused():
         replace(CONFIG, dynamics=replace(CONFIG.dynamics, action_dim=4))
     with pytest.raises(ValueError, match="one height"):
         replace(CONFIG, spec=replace(SPEC, cameras={"top": (16, 24), "side": (8, 16)}))
+
+
+class OnDevice(TorchDispatchMode):
+    """Notes operations that touch another device than ``device``."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = device
+        self.operations = 0
+        self.elsewhere: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        self.operations += 1
+        leaves = tree_leaves((args, kwargs, result))
+        if any(isinstance(leaf, torch.Tensor) and leaf.device.type != self.device for leaf in leaves):
+            self.elsewhere.append(str(operation))
+        return result
+
+
+def test_a_step_never_waits_for_the_cpu(world: World, monkeypatch: pytest.MonkeyPatch):
+    """As a CUDA graph needs it: on the meta device, tensors have no values that anything could be decided by."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know the meta device
+    for module in (world.tokenizer, world.dynamics, world.noise):
+        module.to("meta")
+    history = (torch.empty(2, *shape, device="meta") for shape in ((4, 4, 10), (3, 4, 4, 10), (3, 5), (2, 3)))
+    counts = torch.empty(2, dtype=torch.long, device="meta")
+    with torch.inference_mode(), OnDevice("meta") as watch:
+        outputs = world._imagine(counts, counts, torch.empty(2, 3, device="meta"), *history)
+    assert [tuple(y.shape) for y in outputs[-2:]] == [(2, 16, 24, 3), (2, 16, 16, 3)]
+    assert watch.operations > 100
+    assert watch.elsewhere == []
+
+
+def test_a_step_is_one_graph(world: World):
+    """As compiling needs it. What TorchInductor makes of the graph, benchmarks/world_throughput.py compares."""
+    frames, state = observations(2)
+    start = world.reset(frames, state, [3, 4])
+    _, expected = world.step(start, actions(2, 2))
+    world._run = torch.compile(world._imagine, fullgraph=True, dynamic=False, backend="eager")
+    _, traced = world.step(start, actions(2, 2))
+    np.testing.assert_array_equal(traced.frames["side"], expected.frames["side"])
+    np.testing.assert_allclose(traced.proprioception, expected.proprioception, rtol=1e-5)
