@@ -22,11 +22,14 @@ def generate(
     overlap: int | None = None,
     fps: float | None = None,
     sampling: str | None = None,
+    guidance_interval: tuple[float, float] | None = None,
+    first_block_threshold: float | None = None,
     tokenizer: str | None = None,
     text_encoder: str = "nvidia/Cosmos-Reason1-7B",
     quantise_text: Literal["int8", "nf4"] | None = None,
     prompt_cache: Path = Path("~/.cache/cosmos-sim/prompts"),
     low_vram: bool = False,
+    compiled: bool = False,
     tile: int | None = None,
     preview_every: int = 0,
     device: str = "auto",
@@ -55,11 +58,14 @@ def generate(
         overlap: Frames that a chunk begins from: 1, the default, or 5.
         fps: Of the video file; 16 by default.
         sampling: Which released checkpoint the network is sampled like; the post-trained one of its size by default.
+        guidance_interval: Noise levels between which guidance acts, 0 to 1 by default; outside it costs nothing.
+        first_block_threshold: Skip blocks where the first one changes less than this: faster, not exact; 0 by default.
         tokenizer: Folder of the Wan2.1 VAE; the one in MODEL by default.
         text_encoder: Folder or hub id of Cosmos-Reason1.
         quantise_text: Hold the text encoder in 8 bits (torchao) or 4 (bitsandbytes).
         prompt_cache: Folder where embeddings of prompts are kept.
         low_vram: Have the networks on the GPU one after another.
+        compiled: Compile the network's blocks, which takes a minute or two.
         tile: Code images in tiles of so many pixels, for small cards; not exact.
         preview_every: Write OUT/NAME.preview.jpg after every so many evaluations; 0 for none.
         device: cpu, cuda, ...
@@ -96,15 +102,18 @@ def generate(
     else:
         kind = "text2world" if image is video is None else "image2world" if video is None else "video2world"
         asked = [Request(**{"name": "video", "inference_type": kind, **options})]
+    faster = {"guidance_interval": guidance_interval, "first_block_threshold": first_block_threshold}
     pipeline = load_predict(
         model,
         tokenizer=tokenizer,
         text_encoder=Reason1Config(text_encoder, quantise=quantise_text),
         prompt_cache=prompt_cache.expanduser(),
         sampling=sampling,
+        changes={field: value for field, value in faster.items() if value is not None},
         device=device,
         dtype=dtype,
         low_vram=low_vram,
+        compiled=compiled,
         tiling=None if tile is None else Tiling(tile, overlap=min(64, tile // 4)),
     )
     for path in run(pipeline, asked, out, preview_every=preview_every):

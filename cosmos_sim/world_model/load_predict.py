@@ -1,7 +1,9 @@
 """A :class:`Predict` from files on disk; the large networks are read when they are needed."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,7 +12,7 @@ from cosmos_sim.world_model.checkpoints.load import load_dit
 from cosmos_sim.world_model.checkpoints.network import open_network
 from cosmos_sim.world_model.checkpoints.source import open_source
 from cosmos_sim.world_model.denoise import SAMPLING, SamplingConfig
-from cosmos_sim.world_model.dit import DiTConfig
+from cosmos_sim.world_model.dit import DiT, DiTConfig
 from cosmos_sim.world_model.predict import Predict, PredictConfig
 from cosmos_sim.world_model.reason1 import Reason1, Reason1Config
 from cosmos_sim.world_model.sampler import named
@@ -26,11 +28,13 @@ def load_predict(
     text_encoder: Reason1Config | None = None,
     prompt_cache: Path | None = None,
     sampling: str | SamplingConfig | None = None,
+    changes: Mapping[str, Any] | None = None,
     size: tuple[int, int] = PredictConfig.size,
     chunk: int = PredictConfig.chunk,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     low_vram: bool = False,
+    compiled: bool = False,
     tiling: Tiling | None = None,
 ) -> Predict:
     """A pipeline of a network in any format that ``cosmos-sim convert`` reads, the Wan2.1 VAE, and Cosmos-Reason1.
@@ -41,9 +45,11 @@ def load_predict(
         text_encoder: Cosmos-Reason1-7B as released when not given; its width is the one that the network reads.
         prompt_cache: a folder for embeddings of prompts, 103 MB each as released.
         sampling: of :data:`SAMPLING`, or one's own; the post-trained checkpoint of the network's size when not given.
+        changes: fields of the sampling to set otherwise.
         size: height and width that the network was trained at.
         chunk: frames that it was trained to make at once.
         low_vram: whether the networks are on the device one after another.
+        compiled: whether the network's blocks are compiled, which takes a minute or two at the first evaluation.
         tiling: code images in tiles, for cards that cannot hold a whole one; not exact.
 
     Raises:
@@ -53,12 +59,18 @@ def load_predict(
     kind = select_dtype(dtype, place)
     config = open_network(open_source(model)).config
     chosen = named(SAMPLING, sampling, "sampling") if isinstance(sampling, str) else sampling or _released(config)
+    chosen = replace(chosen, **(changes or {}))
     wan = WanTokenizer.from_pretrained(model if tokenizer is None else tokenizer, tiling=tiling).cast(kind)
     width = config.context_in_dim or config.context_dim or Reason1Config.width
     encoder = Reason1(replace(text_encoder or Reason1Config(), width=width), device=place)
+
+    def network() -> DiT:
+        dit = load_dit(model, device=place, dtype=kind).fuse()
+        return dit.compile_blocks() if compiled else dit
+
     return Predict(
         PredictConfig(config, chosen, temporal=wan.temporal, spatial=wan.spatial, chunk=chunk, size=size),
-        dit=lambda: load_dit(model, device=place, dtype=kind).fuse(),
+        dit=network,
         tokenizer=lambda: wan,
         text=None if config.context_dim is None else TextConditioner(encoder, cache=prompt_cache),
         device=place,

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
+from cosmos_sim.world_model.attention import attention_kernels
 from cosmos_sim.world_model.chunks import Chunk, plan_chunks, whole_length
 from cosmos_sim.world_model.denoise import SamplingConfig, denoise
 from cosmos_sim.world_model.dit import DiT, DiTConfig
@@ -227,15 +228,16 @@ class Predict:
                 self.parts.use("dit")
 
         try:
-            latent = denoise(
-                network,
-                noise.to(self.device),
-                job.sampling,
-                known=known,
-                context=context,
-                negative=negative,
-                watch=told if watch is not None else None,
-            )
+            with attention_kernels():
+                latent = denoise(
+                    network,
+                    noise.to(self.device),
+                    job.sampling,
+                    known=known,
+                    context=context,
+                    negative=negative,
+                    watch=told if watch is not None else None,
+                )
         except (FloatingPointError, ValueError) as error:
             where = f"request {job.request.name!r}, chunk {chunk.index + 1} of {len(job.chunks)}"
             raise type(error)(f"{where}: {error}") from error

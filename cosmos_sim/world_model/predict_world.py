@@ -19,7 +19,7 @@ from cosmos_sim.data.starts import Starts
 from cosmos_sim.training.device import select_device, select_dtype
 from cosmos_sim.types import Frames, Prediction, WorldSpec
 from cosmos_sim.world_model.action_conditioning import actions_of_chunk, actions_per_latent
-from cosmos_sim.world_model.attention import KeysValues
+from cosmos_sim.world_model.attention import KeysValues, attention_kernels
 from cosmos_sim.world_model.checkpoints.load import load_dit
 from cosmos_sim.world_model.checkpoints.network import Network, save_ours
 from cosmos_sim.world_model.checkpoints.stored import StoredTensor
@@ -237,15 +237,16 @@ class PredictWorld:
         ]
         per_latent = self.dit.config.action_layout == "latent"
         rows = actions_per_latent(actions, compression=self.tokenizer.temporal) if per_latent else None
-        latent = denoise(
-            self.dit,
-            torch.stack(noise).to(self.device),
-            self.sampling,
-            known=known,
-            context=self._text(len(state)),
-            negative=None if self.negative is None else self.negative.expand(len(state), -1, -1),
-            action=actions_of_chunk(actions) if rows is None else rows,
-        )
+        with attention_kernels():
+            latent = denoise(
+                self.dit,
+                torch.stack(noise).to(self.device),
+                self.sampling,
+                known=known,
+                context=self._text(len(state)),
+                negative=None if self.negative is None else self.negative.expand(len(state), -1, -1),
+                action=actions_of_chunk(actions) if rows is None else rows,
+            )
         return self.tokenizer.decode(latent)[:, 1:]
 
     def _text(self, worlds: int) -> Tensor | Sequence[KeysValues] | None:

@@ -182,6 +182,8 @@ def test_mistakes_on_the_command_line(model, tmp_path, inputs, capsys):
 def test_how_a_network_is_sampled_must_be_said_unless_its_size_is_a_released_one(model):
     with pytest.raises(ValueError, match="no released network is 48 wide"):
         load_predict(model / "dit", tokenizer=model / "vae", device="cpu")
-    pipeline = load_predict(model / "dit", tokenizer=model / "vae", device="cpu", sampling="predict2.5-14b")
-    assert pipeline.config.sampling == SAMPLING["predict2.5-14b"]
+    changes = {"guidance_interval": (0.2, 0.9)}
+    files = {"tokenizer": model / "vae", "device": "cpu"}
+    pipeline = load_predict(model / "dit", **files, sampling="predict2.5-14b", changes=changes)
+    assert pipeline.config.sampling == replace(SAMPLING["predict2.5-14b"], **changes)
     assert (pipeline.config.temporal, pipeline.config.spatial) == (4, 8)
