@@ -17,7 +17,14 @@ CONFINED = {
     "lerobot": ("*lerobot*.py",),
     "robosuite": ("envs/twin/*",),
     "mujoco": ("envs/twin/*",),
-    "diffusers": ("world_model/tokenizer*.py", "world_model/sampler*.py", "policies/diffusion*.py"),
+    "diffusers": (
+        "world_model/tokenizer*.py",
+        "world_model/wan.py",
+        "world_model/checkpoints/vae.py",
+        "world_model/sampler*.py",
+        "policies/diffusion*.py",
+    ),
+    "transformers": ("world_model/reason1.py",),
     "tyro": ("cli/*",),
 }
 """Library to the only files, relative to the package, that may import it."""
