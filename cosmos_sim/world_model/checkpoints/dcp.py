@@ -13,6 +13,9 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint import filesystem, metadata
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
 
 from cosmos_sim.world_model.checkpoints.stored import StoredTensor, Weights
 
@@ -60,9 +63,8 @@ def read_dcp(folder: Path) -> Weights:
 def write_dcp(weights: Weights, folder: Path) -> None:
     """Write a distributed checkpoint of one rank into ``folder``, one tensor in memory at a time."""
     outline = {name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta") for name, tensor in weights.items()}
-    writer = dcp.FileSystemWriter(folder, single_file_per_rank=True, thread_count=1)
     with _alone():
-        dcp.save(outline, storage_writer=writer, planner=_Planner(weights), no_dist=True)
+        dcp.save(outline, storage_writer=_Writer(folder), planner=_Planner(weights), no_dist=True)
 
 
 class _Planner(DefaultSavePlanner):
@@ -74,6 +76,24 @@ class _Planner(DefaultSavePlanner):
 
     def lookup_object(self, index: metadata.MetadataIndex) -> Any:
         return self.weights[index.fqn].read().contiguous()
+
+
+class _Writer(dcp.FileSystemWriter):
+    """One file, of which torch's own writer would hold every tensor until it is closed."""
+
+    def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
+        name = f"{plan.storage_data.prefix}0{filesystem.DEFAULT_SUFFIX}"
+        results = []
+        with (Path(self.path) / name).open("wb") as file:
+            for item in plan.items:
+                begin = file.tell()
+                torch.save(planner.resolve_data(item), file)
+                length = file.tell() - begin
+                place = filesystem._StorageInfo(name, begin, length)
+                results.append(WriteResult(index=item.index, size_in_bytes=length, storage_data=place))
+        done: Future[list[WriteResult]] = Future()
+        done.set_result(results)
+        return done
 
 
 class _Reader(dcp.FileSystemReader):

@@ -3,20 +3,16 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from cosmos_sim.data.files import new_file, new_folder
 from cosmos_sim.data.pretrained import check_fit
-from cosmos_sim.world_model.checkpoints.load import fill
 from cosmos_sim.world_model.checkpoints.shards import write_shards
-from cosmos_sim.world_model.checkpoints.source import DIFFUSERS, Source, open_source
+from cosmos_sim.world_model.checkpoints.source import DIFFUSERS, Source
 from cosmos_sim.world_model.checkpoints.stored import Weights, shapes
 from cosmos_sim.world_model.checkpoints.torch_file import write_torch_file
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan
 
 RESIDUAL = {
     "residual.0": "norm1",
@@ -63,19 +59,6 @@ def open_vae(source: Source) -> tuple[dict[str, Any], Weights]:
         raise ValueError(f"{where}/config.json describes no AutoencoderKLWan: {error}") from error
     check_fit(shapes(weights), expected, where, what="a Wan2.1 VAE")
     return config, weights
-
-
-def load_vae(
-    path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> "AutoencoderKLWan":
-    """The VAE from ``tokenizer.pth`` or diffusers' folder, tensor by tensor; ``dtype=None`` leaves it as stored."""
-    path = Path(path)
-    config, weights = open_vae(open_source(path / "vae" if (path / "vae").is_dir() else path))
-    model = _on_meta(config)
-    if dtype is not None:
-        model.to(dtype)
-    fill(model, weights, torch.device(device), keep_dtype=dtype is None)
-    return model.eval()
 
 
 def save_vae_nvidia(config: dict[str, Any], weights: Weights, file: Path) -> None:
