@@ -66,12 +66,10 @@ class Block(nn.Module):
         with without_autocast(signal.emb):
             return [self.get_submodule(name)(signal.emb) + signal.adaln for name in self.modulation_names]
 
-    def take_modulations(self) -> dict[str, nn.Module]:
-        """Hand these layers to a module that does their work for all blocks."""
-        taken = {name: self.get_submodule(name) for name in self.modulation_names}
-        for name in taken:
+    def forget_modulations(self) -> None:
+        """Remove the layers whose work another module has taken over."""
+        for name in self.modulation_names:
             delattr(self, name)
-        return taken
 
     def read(self, text: Float[Tensor, "b l e"]) -> KeysValues:
         """The keys and values of a text, to be given to :meth:`forward` in its place."""

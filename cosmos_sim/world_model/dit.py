@@ -141,7 +141,7 @@ class DiT(nn.Module):
         )
         self.blocks = nn.ModuleList(block() for _ in range(config.num_blocks))
         self.final_layer = FinalLayer(config, config.latent_channels * patch)
-        self.adaln_modulations = None
+        self.register_module("adaln_modulations", None)
         self.reset_parameters()
 
     def forward(
@@ -225,11 +225,14 @@ class DiT(nn.Module):
             ValueError: a layer is not a plain linear one; adapters are to be merged before.
         """
         if self.adaln_modulations is None:
-            parts: dict[str, nn.Module] = {}
-            for i, block in enumerate(self._typed_blocks):
+            for block in self._typed_blocks:
                 block.self_attn.fuse()
-                parts |= {f"blocks.{i}.{name}": layer for name, layer in block.take_modulations().items()}
-            self.adaln_modulations = Modulations.join(self, "adaln_modulations", parts)
+            names = [
+                f"blocks.{i}.{name}" for i, block in enumerate(self._typed_blocks) for name in block.modulation_names
+            ]
+            Modulations.join(self, "adaln_modulations", {name: self.get_submodule(name) for name in names})
+            for block in self._typed_blocks:
+                block.forget_modulations()
         return self
 
     def compile_blocks(self, **options: Any) -> "DiT":

@@ -27,14 +27,13 @@ class Modulations(nn.Module):
         self.number = number
 
     @classmethod
-    def join(cls, owner: nn.Module, name: str, parts: Mapping[str, nn.Module]) -> "Modulations":
+    def join(cls, owner: nn.Module, name: str, parts: Mapping[str, nn.Module]) -> None:
         """Give ``owner`` the child ``name`` in place of ``parts``, whose names state dicts keep."""
-        owner.add_module(name, joined := cls(len(parts)))
+        owner.register_module(name, cls(len(parts)))
         for joint, layer in (("down", "1"), ("up", "2")):
             join_linear(
                 owner, f"{name}.{joint}", {f"{key}.{layer}": part.get_submodule(layer) for key, part in parts.items()}
             )
-        return joined
 
     def forward(self, emb: Float[Tensor, "b t d"], adaln: Float[Tensor, "b t m"]) -> Float[Tensor, "n b t m"]:
         low = rearrange(F.linear(F.silu(emb), self.down), "b t (n r) -> n (b t) r", n=self.number)

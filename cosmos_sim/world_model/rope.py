@@ -7,9 +7,6 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-MAX_LENGTH = 128
-"""Length of the position table in the released checkpoints; nothing here is bound by it."""
-
 
 def resolution_ratio(height: int, width: int) -> tuple[float, float, float]:
     """Extrapolation ratios ``(t, h, w)`` for a video of that many pixels, of any aspect.
@@ -40,15 +37,22 @@ def axis_widths(head_dim: int) -> tuple[int, int, int]:
     return (head_dim - 2 * spatial, spatial, spatial)
 
 
-@lru_cache(maxsize=16)
 def rotary_table(
     size: tuple[int, int, int], head_dim: int, ratio: tuple[float, float, float], *, device: torch.device
 ) -> tuple[Float[Tensor, "n e"], Float[Tensor, "n e"]]:
     """Cosines and sines of the 3-D rotary embedding, for the ``t h w`` tokens of a video, in fp32.
 
     An axis of ``d`` channels has ``theta = 10000 * ratio ** (d / (d - 2))`` (NTK-aware extrapolation). Tables are kept
-    and given out again: do not write to them.
+    and given out again, but to a CUDA graph that is being recorded: it needs one that stays where it is.
     """
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        return _rotary_table(size, head_dim, ratio, device)
+    return _kept_rotary_table(size, head_dim, ratio, device)
+
+
+def _rotary_table(
+    size: tuple[int, int, int], head_dim: int, ratio: tuple[float, float, float], device: torch.device
+) -> tuple[Tensor, Tensor]:
     angles = []
     with torch.inference_mode(False), torch.no_grad():
         for axis, (length, dim) in enumerate(zip(size, axis_widths(head_dim), strict=True)):
@@ -62,21 +66,11 @@ def rotary_table(
         return angle.cos(), angle.sin()
 
 
+_kept_rotary_table = lru_cache(maxsize=16)(_rotary_table)
+
+
 def rotate(x: Float[Tensor, "b heads n e"], cos: Tensor, sin: Tensor) -> Float[Tensor, "b heads n e"]:
     """Rotate the pairs (i, i + e/2) of every head, in fp32."""
     x = x.float()
     a, b = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-b, a], dim=-1) * sin
-
-
-def released_buffers(head_dim: int) -> dict[str, Tensor]:
-    """The position tables that the released state dicts carry (``pos_embedder.*``) and this package computes anew.
-
-    A checkpoint written in the original's format gets them; one that is read loses them.
-    """
-    time, spatial, _ = axis_widths(head_dim)
-    return {
-        "pos_embedder.seq": torch.arange(MAX_LENGTH, dtype=torch.float32),
-        "pos_embedder.dim_spatial_range": torch.arange(0, spatial, 2).float() / spatial,
-        "pos_embedder.dim_temporal_range": torch.arange(0, time, 2).float() / time,
-    }

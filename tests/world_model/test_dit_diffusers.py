@@ -1,0 +1,148 @@
+"""The transformer against diffusers' CosmosTransformer3DModel, with the same random weights."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import CosmosTransformer3DModel
+from tiny_dit import TINY, inputs, randomised
+
+from cosmos_sim.world_model.dit import DiT, DiTConfig
+
+NAMES = (
+    ("x_embedder.proj.1", "patch_embed.proj"),
+    ("t_embedder.1", "time_embed.t_embedder"),
+    ("t_embedding_norm", "time_embed.norm"),
+    ("final_layer.adaln_modulation.1", "norm_out.linear_1"),
+    ("final_layer.adaln_modulation.2", "norm_out.linear_2"),
+    ("final_layer.linear", "proj_out"),
+    ("adaln_modulation_self_attn.1", "norm1.linear_1"),
+    ("adaln_modulation_self_attn.2", "norm1.linear_2"),
+    ("adaln_modulation_cross_attn.1", "norm2.linear_1"),
+    ("adaln_modulation_cross_attn.2", "norm2.linear_2"),
+    ("adaln_modulation_mlp.1", "norm3.linear_1"),
+    ("adaln_modulation_mlp.2", "norm3.linear_2"),
+    ("self_attn", "attn1"),
+    ("cross_attn", "attn2"),
+    ("q_proj", "to_q"),
+    ("k_proj", "to_k"),
+    ("v_proj", "to_v"),
+    ("output_proj", "to_out.0"),
+    ("q_norm", "norm_q"),
+    ("k_norm", "norm_k"),
+    ("mlp.layer1", "ff.net.0.proj"),
+    ("mlp.layer2", "ff.net.2"),
+    ("blocks.", "transformer_blocks."),
+)
+
+PLAIN = replace(TINY, context_in_dim=None)
+CASES = {
+    "projected text, one known frame": (TINY, {"size": (3, 4, 6), "known": 1}),
+    "text as it is, two known frames": (PLAIN, {"size": (5, 6, 2), "known": 2, "b": 1}),
+    "nothing known, upright": (TINY, {"size": (2, 10, 4), "known": 0, "text": 2}),
+    "padded pixels": (TINY, {"size": (4, 6, 8), "known": 1}),
+    "no padding channel": (replace(PLAIN, padding_mask=False), {"size": (3, 4, 10), "known": 1}),
+    "one image, many": (TINY, {"size": (1, 6, 10), "known": 0, "b": 3}),
+    "other patches, heads and ratios": (
+        replace(TINY, patch=(1, 3, 1), num_heads=2, model_channels=52, rope_ratio=(1.5, 3.0, 2.0), mlp_ratio=3.0),
+        {"size": (4, 9, 5), "known": 2, "text": 9},
+    ),
+    "two frames a token": (replace(TINY, patch=(2, 2, 2)), {"size": (6, 4, 6), "known": 2}),
+}
+
+
+def diffusers_name(name: str) -> str:
+    for ours, theirs in NAMES:
+        name = name.replace(ours, theirs)
+    return name
+
+
+def reference(own: DiT) -> CosmosTransformer3DModel:
+    config: DiTConfig = own.config
+    model = CosmosTransformer3DModel(
+        in_channels=config.latent_channels + 1,
+        out_channels=config.latent_channels,
+        num_attention_heads=config.num_heads,
+        attention_head_dim=config.head_dim,
+        num_layers=config.num_blocks,
+        mlp_ratio=config.mlp_ratio,
+        text_embed_dim=config.context_dim,
+        adaln_lora_dim=config.adaln_lora_dim,
+        max_size=(16, 64, 64),
+        patch_size=config.patch,
+        rope_scale=config.rope_ratio,
+        concat_padding_mask=config.padding_mask,
+        extra_pos_embed_type=None,
+        use_crossattn_projection=config.context_in_dim is not None,
+        crossattn_proj_in_channels=config.context_in_dim or 1,
+        encoder_hidden_states_channels=config.context_dim,
+    )
+    model.load_state_dict({diffusers_name(name): tensor for name, tensor in own.state_dict().items()}, strict=True)
+    return model.eval()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_and_gradients_are_those_of_diffusers(case: str):
+    """fp32: no difference exceeds 1e-5 of the largest output, nor of the largest gradient.
+
+    Each gradient is also compared with its own size, more loosely: those of queries and keys are sums that cancel.
+    """
+    config, shape = CASES[case]
+    own = randomised(DiT(config))
+    theirs = reference(own)
+    given = inputs(config, **shape)
+    b, t, h, w = (given["latent"].shape[i] for i in (0, 2, 3, 4))
+    padding = torch.zeros(1, 1, h, w)
+    if case == "padded pixels":
+        padding[..., -2:] = 1
+        given["padding_mask"] = padding[:, :, None].expand(b, 1, t, h, w)
+    time = given["timestep"] * 1e-3
+    if config.patch[0] > 1:
+        time = time[:, :1].expand_as(time)
+        given["timestep"] = time * 1e3
+    sides = []
+    for side in (own, theirs):
+        latent, context = (given[k].clone().requires_grad_() for k in ("latent", "context"))
+        if side is own:
+            out = own(**(given | {"latent": latent, "context": context}))
+        else:
+            out = theirs(
+                hidden_states=latent,
+                timestep=time[:, 0] if config.patch[0] > 1 else time[:, None, :, None, None],
+                encoder_hidden_states=context,
+                condition_mask=given["condition_mask"],
+                padding_mask=padding,
+                return_dict=False,
+            )[0]
+        (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
+        gradients = {"latent": latent.grad, "context": context.grad}
+        for name, parameter in side.named_parameters():
+            gradients[diffusers_name(name) if side is own else name] = parameter.grad
+        sides.append((out.detach(), gradients))
+    (ours, our_gradients), (expected, gradients) = sides
+    assert expected.abs().mean() > 0.05
+    assert (ours - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert set(our_gradients) == set(gradients)
+    largest = max(gradient.abs().max() for gradient in gradients.values())
+    for name, gradient in gradients.items():
+        difference = (our_gradients[name] - gradient).abs().max()
+        assert difference <= 1e-5 * largest, name
+        assert difference <= 1e-4 * gradient.abs().max(), name
+        assert gradient.abs().max() > 1e-3 * largest, name
+
+
+def test_the_time_can_be_one_for_all_frames():
+    """diffusers also takes one time per video: the same as that time for each of its frames."""
+    own = randomised(DiT(TINY))
+    given = inputs(TINY, size=(2, 4, 6))
+    given["timestep"] = given["timestep"][:, :1].expand(-1, 2)
+    with torch.no_grad():
+        expected = reference(own)(
+            hidden_states=given["latent"],
+            timestep=given["timestep"][:, 0] * 1e-3,
+            encoder_hidden_states=given["context"],
+            condition_mask=given["condition_mask"],
+            padding_mask=torch.zeros(1, 1, 4, 6),
+            return_dict=False,
+        )[0]
+        assert (own(**given) - expected).abs().max() <= 1e-5 * expected.abs().max()
