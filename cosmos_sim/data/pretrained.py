@@ -58,22 +58,24 @@ def find_folder(name: str | os.PathLike[str], kind: str) -> Path:
     )
 
 
-def read_config(folder: Path, kind: str) -> dict[str, Any]:
-    """The parsed ``config.json`` of an artefact.
+def read_config(folder: Path, *kinds: str) -> dict[str, Any]:
+    """The parsed ``config.json`` of an artefact, which is of one of ``kinds``.
 
     Raises:
         ValueError: it is missing, is not JSON, or describes something else.
     """
-    path = folder / "config.json"
+    path, wanted = folder / "config.json", " or ".join(kinds)
     if not path.is_file():
-        raise ValueError(f"{folder} holds no config.json, so it is no {kind}")
+        raise ValueError(f"{folder} holds no config.json, so it is no {wanted}")
     try:
         config = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("kind") != kind:
+    if not isinstance(config, dict) or config.get("kind") not in kinds:
         found = config.get("kind") if isinstance(config, dict) else type(config).__name__
-        raise ValueError(f"{path} describes kind={found!r}, not a {kind}")
+        near = difflib.get_close_matches(str(found), kinds, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{path} describes kind={found!r}, not a {wanted}{hint}")
     return config
 
 

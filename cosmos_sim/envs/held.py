@@ -8,9 +8,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+from jaxtyping import Float32
 from numpy import ndarray
 
-from cosmos_sim.envs.spaces import check_actions
 from cosmos_sim.envs.world_vector import CosmosWorldVector, Step
 
 
@@ -47,12 +47,10 @@ class HeldWorlds(CosmosWorldVector):
     def __init__(self, num_envs: int, world: Any, **arguments: Any) -> None:
         super().__init__(num_envs, world, autoreset_mode=AutoresetMode.DISABLED, **arguments)
 
-    def step(self, actions: ndarray) -> Step:
+    def _advance(self, actions: Float32[ndarray, "n t a"]) -> Step:
         before = self._begun()
-        space = self._imagination.action_space
-        checked = check_actions(actions, space, (self.num_envs, *space.shape))
         running = np.flatnonzero(~before.ended).tolist()
-        after = self._imagination.advance(before, checked[running], running)
+        after = self._imagination.advance(before, actions[running], running)
         self._moment = after
         return (
             self._imagination.observation(after),

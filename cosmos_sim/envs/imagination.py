@@ -8,12 +8,15 @@ from typing import Any, Protocol, TypedDict, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
+from numpy.typing import ArrayLike
 
 from cosmos_sim.data.starts import Starts
+from cosmos_sim.envs.chunks import concatenate, imagine
 from cosmos_sim.envs.moment import Cohort, Moment
 from cosmos_sim.envs.spaces import action_space, agent_pos_space, check_actions, observation_space
 from cosmos_sim.envs.starts import StartSource, choose_start, start_source
 from cosmos_sim.envs.success import Judge, SuccessRule
+from cosmos_sim.envs.worlds import load_world
 from cosmos_sim.types import Prediction, RewardModel, WorldModel
 
 
@@ -23,6 +26,7 @@ class WorldArguments(TypedDict, total=False):
     device: str | None
     dtype: str | None
     sampling_steps: int | None
+    chunk: int | None
     horizon: int | None
     reward_model: RewardModel | None
     starts: str | Path | Starts
@@ -47,15 +51,26 @@ class Imagination:
     the next one.
     """
 
-    def __init__(self, world: WorldModel, source: StartSource, judge: Judge, rule: SuccessRule, horizon: int) -> None:
+    def __init__(
+        self, world: WorldModel, source: StartSource, judge: Judge, rule: SuccessRule, *, horizon: int, chunk: int
+    ) -> None:
         self.world = world
         self.source = source
         self.judge = judge
         self.rule = rule
         self.horizon = horizon
-        self.action_space = action_space(world.spec)
+        """Actions until an episode is truncated."""
+        self.chunk = chunk
+        """Actions of a step."""
+        self.action_space = action_space(world.spec, chunk)
         self.observation_space = observation_space(world.spec)
+        self._action = action_space(world.spec)
         self._agent_pos = agent_pos_space(world.spec)
+
+    @property
+    def steps(self) -> int:
+        """Steps until an episode is truncated."""
+        return -(-self.horizon // self.chunk)
 
     @classmethod
     def of(
@@ -65,6 +80,7 @@ class Imagination:
         device: str | None = None,
         dtype: str | None = None,
         sampling_steps: int | None = None,
+        chunk: int | None = None,
         horizon: int | None = None,
         reward_model: RewardModel | None = None,
         starts: str | Path | Starts = "world",
@@ -75,13 +91,39 @@ class Imagination:
         rule = SuccessRule(success_threshold, success_frames)
         if reward_model is not None and not callable(reward_model):
             raise ValueError(f"reward_model must be called with (frames, proprioception, task), got {reward_model!r}")
-        if horizon is not None and (horizon != int(horizon) or horizon < 1):
-            raise ValueError(f"horizon must be a whole number of steps, at least 1, got {horizon}")
+        for name, value in {"chunk": chunk, "horizon": horizon}.items():
+            if value is not None and (value != int(value) or value < 1):
+                raise ValueError(f"{name} must be a whole number of actions, at least 1, got {value}")
         model = load_world(world, device=device, dtype=dtype, sampling_steps=sampling_steps)
         if reward_model is None and not model.spec.has_success:
             raise ValueError(f"world {world!r} has no success head: give reward_model=")
-        judge = Judge(model.spec.task, reward_model)
-        return cls(model, start_source(starts, model), judge, rule, int(horizon or model.spec.horizon))
+        spec = model.spec
+        return cls(
+            model,
+            start_source(starts, model),
+            Judge(spec.task, reward_model),
+            rule,
+            horizon=int(horizon or spec.horizon),
+            chunk=int(chunk or spec.chunk),
+        )
+
+    def checked(self, actions: object, *shape: int) -> Float32[ndarray, "*shape a"]:
+        """``actions`` as floats of ``shape`` and one action's numbers, within the bounds, or a :class:`ValueError`."""
+        return check_actions(actions, self._action, (*shape, *self._action.shape))
+
+    def chunked(self, actions: object, *worlds: int) -> Float32[ndarray, "*worlds t a"]:
+        """The actions of one step in each of ``worlds``, checked; the axis of time is there for a single one too."""
+        if self.chunk == 1:
+            return self.checked(actions, *worlds)[..., None, :]
+        return self.checked(actions, *worlds, self.chunk)
+
+    def played(self, actions: ArrayLike, *worlds: int) -> Float32[ndarray, "*worlds t a"]:
+        """As :meth:`chunked`, for any number ``t >= 1`` of actions."""
+        shape, axis = np.shape(actions), len(worlds)
+        if len(shape) != axis + 2 or shape[axis] < 1:
+            wanted = ", ".join([*map(str, worlds), "t", str(self._action.shape[0])])
+            raise ValueError(f"actions must have shape ({wanted}) with t >= 1, got {shape}")
+        return self.checked(actions, *worlds, shape[axis])
 
     def begin(
         self, moment: Moment | None, worlds: Sequence[int], seeds: Sequence[int], options: Sequence[Mapping[str, Any]]
@@ -96,12 +138,13 @@ class Imagination:
         cohort = Cohort(self.world.reset(starts.frames, starts.state, list(seeds)), targets)
         begun = Moment(
             cohorts=(cohort,),
-            frames=starts.frames,
-            agent_pos=self._bounded(starts.state),
+            frames={camera: images[:, None] for camera, images in starts.frames.items()},
+            agent_pos=self._bounded(starts.state[:, None]),
+            probability=np.full((n, 1), np.nan),
+            executed=np.zeros(n, dtype=np.int64),
             seed=np.asarray(seeds, dtype=np.int64),
             start_seed=starts.seeds,
             step=np.zeros(n, dtype=np.int64),
-            probability=np.full(n, np.nan),
             streak=np.zeros(n, dtype=np.int64),
             terminated=np.zeros(n, dtype=bool),
             truncated=np.zeros(n, dtype=bool),
@@ -111,44 +154,52 @@ class Imagination:
         others = [self._part(old, ~np.isin(old.worlds, targets)) for old in moment.cohorts]
         return replace(moment.put(targets, begun), cohorts=self._joined([*others, cohort]))
 
-    def advance(self, moment: Moment, actions: Float32[ndarray, "m a"], worlds: Sequence[int]) -> Moment:
-        """Take one step in each of ``worlds``, none of which has ended.
+    def advance(self, moment: Moment, actions: Float32[ndarray, "m t a"], worlds: Sequence[int]) -> Moment:
+        """Take ``t`` actions in each of ``worlds``, none of which has ended; those after its end are not its own.
 
         The other worlds keep what was last seen of them and are given up: they can only begin again.
         """
         targets = np.asarray(worlds, dtype=np.int64)
         row = {world: i for i, world in enumerate(targets.tolist())}
-        cohorts = []
+        after, cohorts = moment.waiting(actions.shape[1]), []
         for old in moment.cohorts:
             cohort = self._part(old, np.isin(old.worlds, targets))
             if not len(cohort.worlds):
                 continue
-            chunk = actions[[row[world] for world in cohort.worlds.tolist()]][:, None]
-            state, prediction = self.world.step(cohort.state, chunk)
+            chunk = actions[[row[world] for world in cohort.worlds.tolist()]]
+            seeds, steps = moment.seed[cohort.worlds], moment.step[cohort.worlds]
+            state, prediction = imagine(self.world, cohort.state, chunk, seeds=seeds, steps=steps)
             cohorts.append(Cohort(state, cohort.worlds))
-            moment = moment.put(cohort.worlds, self._seen(moment, cohort.worlds, prediction))
-        return replace(moment, cohorts=self._joined(cohorts))
+            after = after.put(cohort.worlds, self._seen(moment, cohort.worlds, prediction))
+        return replace(after, cohorts=self._joined(cohorts))
 
     def branch(self, moment: Moment, plans: Float32[ndarray, "k t a"]) -> Prediction:
         """What ``k`` plans of ``t`` actions would lead to from the first world of ``moment``, as one batch of ``k``.
 
-        ``success`` of the prediction is what the environment's judge says. Raises :class:`ValueError` for plans that
-        are not ``k t a``, not finite or out of bounds.
+        The actions are taken in steps of :attr:`chunk`. ``success`` of the prediction is what the environment's judge
+        says. Raises :class:`ValueError` for plans that are not ``k t a``, not finite or out of bounds.
         """
         shape = np.shape(plans)
         if len(shape) != 3 or 0 in shape:
-            raise ValueError(f"plans must have shape (k, t, {self.action_space.shape[0]}), got {shape}")
-        actions = check_actions(plans, self.action_space, (*shape[:2], *self.action_space.shape))
+            raise ValueError(f"plans must have shape (k, t, {self._action.shape[0]}), got {shape}")
+        actions = self.checked(plans, *shape[:2])
         cohort = next(cohort for cohort in moment.cohorts if 0 in cohort.worlds)
         first = int(np.flatnonzero(cohort.worlds == 0)[0])
-        _, prediction = self.world.step(self.world.select(cohort.state, [first] * len(actions)), actions)
+        state = self.world.select(cohort.state, [first] * len(actions))
+        seeds, steps = (np.repeat(values[:1], len(actions)) for values in (moment.seed, moment.step))
+        stride = shape[1] if self.chunk % self.world.spec.chunk == 0 else self.chunk
+        parts = []
+        for k in range(0, shape[1], stride):
+            state, part = imagine(self.world, state, actions[:, k : k + stride], seeds=seeds, steps=steps + k)
+            parts.append(part)
+        prediction = concatenate(parts)
         return replace(prediction, success=self.judge(prediction).astype(np.float32))
 
     def observation(self, moment: Moment) -> dict[str, Any]:
         """What is seen in all worlds, as arrays that are the caller's own: ``n h w c`` and ``n k``."""
         return {
-            "pixels": {camera: images.copy() for camera, images in moment.frames.items()},
-            "agent_pos": moment.agent_pos.copy(),
+            "pixels": {camera: moment.last(images).copy() for camera, images in moment.frames.items()},
+            "agent_pos": moment.last(moment.agent_pos).copy(),
         }
 
     def info(self, moment: Moment, world: int) -> dict[str, Any]:
@@ -160,26 +211,34 @@ class Imagination:
             "task": self.world.spec.task,
         }
         if moment.step[world]:
-            info["success_probability"] = float(moment.probability[world])
+            info["success_probability"] = float(moment.last(moment.probability)[world])
+        if moment.executed[world] and (self.chunk > 1 or moment.probability.shape[1] > 1):
+            info["chunk"] = {
+                "pixels": {camera: images[world].copy() for camera, images in moment.frames.items()},
+                "agent_pos": moment.agent_pos[world].copy(),
+                "success_probability": moment.probability[world].copy(),
+                "executed": int(moment.executed[world]),
+            }
         return info
 
     def _seen(self, moment: Moment, worlds: Int64[ndarray, "m"], prediction: Prediction) -> Moment:
-        """The episodes of ``worlds`` after one more frame, which is the first of ``prediction``."""
-        probability = self.judge(prediction)[:, 0]
-        streak = self.rule.streak(moment.streak[worlds], probability)
-        step = moment.step[worlds] + 1
-        solved = self.rule.holds(streak)
+        """The episodes of ``worlds`` after the actions of ``prediction``."""
+        probability = self.judge(prediction)
+        before = moment.step[worlds]
+        seen = self.rule.follow(moment.streak[worlds], probability, self.horizon - before)
+        step = before + seen.executed
         return Moment(
             cohorts=(),
-            frames={camera: prediction.frames[camera][:, 0] for camera in moment.frames},
-            agent_pos=self._bounded(prediction.proprioception[:, 0]),
+            frames={camera: prediction.frames[camera] for camera in moment.frames},
+            agent_pos=self._bounded(prediction.proprioception),
+            probability=probability,
+            executed=seen.executed,
             seed=moment.seed[worlds],
             start_seed=moment.start_seed[worlds],
             step=step,
-            probability=probability,
-            streak=streak,
-            terminated=solved,
-            truncated=~solved & (step >= self.horizon),
+            streak=seen.streak,
+            terminated=seen.solved,
+            truncated=~seen.solved & (step >= self.horizon),
         )
 
     def _part(self, cohort: Cohort, mask: Bool[ndarray, "m"]) -> Cohort:
@@ -195,23 +254,5 @@ class Imagination:
         worlds = np.concatenate([cohort.worlds for cohort in present])
         return (Cohort(self.world.join([cohort.state for cohort in present]), worlds),)
 
-    def _bounded(self, state: Float32[ndarray, "n k"]) -> Float32[ndarray, "n k"]:
+    def _bounded(self, state: Float32[ndarray, "n t k"]) -> Float32[ndarray, "n t k"]:
         return np.clip(np.asarray(state, dtype=np.float32), self._agent_pos.low, self._agent_pos.high)
-
-
-def load_world(world: str | Path | WorldModel, **loading: Any) -> WorldModel:
-    """``world`` itself if it is a world model, else the one of that name, folder or hub id, loaded as ``loading`` says.
-
-    Raises :class:`ValueError` for loading arguments (other than ``None``) beside a world that is loaded already.
-    """
-    given = {name: value for name, value in loading.items() if value is not None}
-    if isinstance(world, str | Path):
-        from cosmos_sim.world_model.world import World
-
-        return World.from_pretrained(world, **given)
-    if not isinstance(world, WorldModel):
-        raise ValueError(f"world must be a name, a folder, a hub id or a WorldModel, got {world!r}")
-    if given:
-        listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        raise ValueError(f"{listed} would be ignored: the world given is loaded already")
-    return world

@@ -19,10 +19,10 @@ from lerobot.envs.utils import NEW_ROLLOUT_OPTION, freeze_after_episode_end
 from lerobot.utils.constants import ACTION, OBS_IMAGES, OBS_STATE
 from numpy import ndarray
 
-from cosmos_sim.data.pretrained import find_folder, read_config
 from cosmos_sim.envs.held import HeldWorlds
+from cosmos_sim.envs.rewards_lerobot import LeRobotReward
 from cosmos_sim.envs.world_vector import Step
-from cosmos_sim.world_model.world import config_from_json
+from cosmos_sim.envs.worlds import read_spec
 
 
 @EnvConfig.register_subclass("cosmos_world")
@@ -30,8 +30,10 @@ from cosmos_sim.world_model.world import config_from_json
 class CosmosWorldEnv(EnvConfig):
     """``--env.type=cosmos_world``: imagined episodes, all environments as one batch of the world model.
 
-    The arguments are those of :class:`~cosmos_sim.envs.world.CosmosWorld`; ``episode_length`` is its ``horizon``.
-    Features, ``fps`` and ``task`` come from the world's ``config.json``. Actions are clipped to the world's bounds.
+    The arguments are those of :class:`~cosmos_sim.envs.world.CosmosWorld`; ``episode_length`` is its ``horizon`` and
+    ``reward_classifier`` the folder or hub id of a LeRobot reward classifier, its ``reward_model``. Features, ``fps``
+    and ``task`` come from the world's ``config.json``. Actions are clipped to the world's bounds. LeRobot's policies
+    choose one action at a time: a Predict2.5 world begins again from every frame, at the price of a chunk an action.
     """
 
     task: str | None = None
@@ -43,10 +45,12 @@ class CosmosWorldEnv(EnvConfig):
     starts: str = "world"
     success_threshold: float = 0.5
     success_frames: int = 2
+    reward_classifier: str | None = None
 
     def __post_init__(self) -> None:
-        folder = find_folder(self.world, "world")
-        spec = config_from_json(read_config(folder, "world"), where=str(folder / "config.json")).spec
+        spec = read_spec(self.world)
+        if not spec.has_success and self.reward_classifier is None:
+            raise ValueError(f"world {self.world!r} has no success head: give reward_classifier=")
         if self.task not in (None, spec.task):
             raise ValueError(f"the task of world {self.world!r} is {spec.task!r}, got task={self.task!r}")
         self.task = spec.task
@@ -64,12 +68,14 @@ class CosmosWorldEnv(EnvConfig):
             "starts": self.starts,
             "success_threshold": self.success_threshold,
             "success_frames": self.success_frames,
+            "chunk": 1,
             "render_mode": "rgb_array",
         }
 
     def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, VectorEnv]]:
         """One batch of ``n_envs`` worlds in this process: it needs no others, whatever ``use_async_envs`` says."""
-        return {self.type: {0: _Worlds(n_envs, **self.gym_kwargs)}}
+        judge = None if self.reward_classifier is None else LeRobotReward(self.reward_classifier, device=self.device)
+        return {self.type: {0: _Worlds(n_envs, **self.gym_kwargs, reward_model=judge)}}
 
 
 @EnvConfig.register_subclass("cosmos_twin")
@@ -143,11 +149,11 @@ def _features(
     cameras: Mapping[str, tuple[int, int]], *, state_dim: int, action_dim: int
 ) -> tuple[dict[str, PolicyFeature], dict[str, str]]:
     """LeRobot's description of the spaces, and the names under which its policies know them."""
-    features = {
-        ACTION: PolicyFeature(type=FeatureType.ACTION, shape=(action_dim,)),
-        "agent_pos": PolicyFeature(type=FeatureType.STATE, shape=(state_dim,)),
-    }
-    names = {ACTION: ACTION, "agent_pos": OBS_STATE}
+    features = {ACTION: PolicyFeature(type=FeatureType.ACTION, shape=(action_dim,))}
+    names = {ACTION: ACTION}
+    if state_dim:
+        features["agent_pos"] = PolicyFeature(type=FeatureType.STATE, shape=(state_dim,))
+        names["agent_pos"] = OBS_STATE
     for camera, size in cameras.items():
         features[f"pixels/{camera}"] = PolicyFeature(type=FeatureType.VISUAL, shape=(*size, 3))
         names[f"pixels/{camera}"] = f"{OBS_IMAGES}.{camera}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numpy import ndarray
 
@@ -18,29 +19,61 @@ class Cohort:
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """Where ``n`` imagined episodes stand. Never changed, only replaced."""
+    """Where ``n`` imagined episodes stand, and what the ``t`` actions of the latest step led to.
+
+    Never changed, only replaced. :meth:`last` gives what is seen now.
+    """
 
     cohorts: tuple[Cohort, ...]
-    frames: Mapping[str, UInt8[ndarray, "n h w c"]]
-    agent_pos: Float32[ndarray, "n k"]
+    frames: Mapping[str, UInt8[ndarray, "n t h w c"]]
+    """After each action of the latest step; before the first step, the start."""
+    agent_pos: Float32[ndarray, "n t k"]
+    probability: Float64[ndarray, "n t"]
+    """Of success; not a number before the first step."""
+    executed: Int64[ndarray, "n"]
+    """How many of the latest step's actions belong to the episode: fewer than ``t`` where it ended among them, 0 where
+    it had not begun or had ended before."""
     seed: Int64[ndarray, "n"]
     """The seed of each episode, from which its world draws its noise."""
     start_seed: Int64[ndarray, "n"]
     """The seed that made the start frame (see :class:`~cosmos_sim.data.starts.Starts`)."""
     step: Int64[ndarray, "n"]
-    probability: Float64[ndarray, "n"]
-    """Of success, after the latest step; not a number before the first."""
+    """Actions taken since the start."""
     streak: Int64[ndarray, "n"]
     """Frames in a row, up to the latest, that look solved."""
     terminated: Bool[ndarray, "n"]
     truncated: Bool[ndarray, "n"]
 
+    def __len__(self) -> int:
+        return len(self.step)
+
     @property
     def ended(self) -> Bool[ndarray, "n"]:
         return self.terminated | self.truncated
 
+    def last(self, values: ndarray) -> ndarray:
+        """Of ``values`` (``n t ...``) of the latest step, those after the episode's latest action: ``n ...``."""
+        return values[:, 0] if values.shape[1] == 1 else values[np.arange(len(self)), self.executed - 1]
+
+    def waiting(self, t: int) -> "Moment":
+        """This moment after ``t`` more actions that are taken in none of the worlds."""
+
+        def kept(values: ndarray) -> ndarray:
+            return np.broadcast_to(self.last(values)[:, None], (len(self), t, *values.shape[2:]))
+
+        return replace(
+            self,
+            frames={camera: kept(images) for camera, images in self.frames.items()},
+            agent_pos=kept(self.agent_pos),
+            probability=kept(self.probability),
+            executed=np.zeros_like(self.executed),
+        )
+
     def put(self, worlds: Int64[ndarray, "m"], part: "Moment") -> "Moment":
-        """This moment with the ``m`` episodes of ``part`` in place of those of ``worlds``; the cohorts stay."""
+        """This moment with the ``m`` episodes of ``part`` in place of those of ``worlds``; the cohorts stay.
+
+        ``part`` holds as many actions as this moment, or only a start.
+        """
 
         def changed(into: ndarray, values: ndarray) -> ndarray:
             copy = into.copy()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -22,10 +22,20 @@ class Progress:
     episodes: int
     """Episodes asked for."""
     steps: int
-    """Steps taken in episodes that were asked for and had not ended."""
+    """Actions taken in episodes that were asked for and had not ended."""
     env_seconds: float
     """Time spent in the environment, resets included."""
     policy_seconds: float
+
+
+@runtime_checkable
+class Playing(Protocol):
+    """A vector environment whose step is a chunk of actions, and which also takes chunks of any other length.
+
+    :class:`~cosmos_sim.envs.world_vector.CosmosWorldVector` says what ``play`` returns.
+    """
+
+    def play(self, actions: ndarray) -> tuple[Any, ndarray, ndarray, ndarray, dict[str, Any]]: ...
 
 
 def rollouts(
@@ -43,6 +53,10 @@ def rollouts(
     arithmetic. An episode ends where its environment first reports ``terminated`` or ``truncated``, in mid-chunk too;
     what the environment says of it afterwards is ignored. It is a success if ``info["is_success"]`` (``terminated``
     where there is none) held after any of its steps. ``info["success_probability"]`` is recorded where there is one.
+
+    In an environment whose step is a chunk of ``c`` actions the policy's chunks are played as they are, whatever their
+    length, ``c`` actions at a time; ``info["chunk"]`` tells what each of them led to. A world of chunks takes as long
+    for fewer than ``c`` actions as for ``c``, so the policy's own chunk decides what an episode costs.
 
     Args:
         policy: anything that acts.
@@ -72,6 +86,7 @@ def _run(
 ) -> Iterator[Rollout]:
     clock = _Clock()
     finished = steps = 0
+    player = _Player.of(env)
     for first in range(0, len(seeds), env.num_envs):
         wanted = seeds[first : first + env.num_envs]
         batch = wanted + [wanted[-1]] * (env.num_envs - len(wanted))
@@ -85,16 +100,15 @@ def _run(
         live = np.arange(env.num_envs) < len(wanted)
         while live.any():
             with clock.policy:
-                chunk = _checked(policy.act(observation, info), env)
-            for actions in np.moveaxis(chunk, 1, 0):
+                chunk = player.checked(policy.act(observation, info))
+            for first in range(0, chunk.shape[1], player.length):
+                actions = chunk[:, first : first + player.length]
                 with clock.env:
-                    observation, _, terminated, truncated, info = env.step(actions)
+                    observation, _, terminated, truncated, info = player.play(actions)
                 success = _verdicts(info, terminated)
-                probability = info.get("success_probability")
                 for i in np.flatnonzero(live):
-                    records[i].act(actions[i], bool(success[i]), None if probability is None else probability[i])
-                    records[i].observe(observation, i)
-                steps += int(live.sum())
+                    steps += records[i].act(actions[i], observation, info, i)
+                    records[i].success |= bool(success[i])
                 ended = live & (terminated | truncated)
                 finished += int(ended.sum())
                 live = live & ~ended
@@ -103,6 +117,35 @@ def _run(
                 if not live.any():
                     break
         yield from (record.close() for record in records)
+
+
+@dataclass(frozen=True)
+class _Player:
+    """What takes a policy's actions, ``n t a``, in an environment."""
+
+    play: Callable[[ndarray], tuple[Any, ndarray, ndarray, ndarray, dict[str, Any]]]
+    length: int
+    """The most that it takes at once."""
+    shape: tuple[int, ...]
+    """Of the actions of all environments but for ``t``."""
+    dtype: np.dtype
+
+    @classmethod
+    def of(cls, env: VectorEnv) -> "_Player":
+        space = env.single_action_space
+        shape, dtype = space.shape or (), np.dtype(space.dtype)
+        if len(shape) == 2 and isinstance(env, Playing):
+            return cls(env.play, shape[0], (env.num_envs, *shape[1:]), dtype)
+        return cls(lambda actions: env.step(actions[:, 0]), 1, (env.num_envs, *shape), dtype)
+
+    def checked(self, chunk: ndarray) -> ndarray:
+        chunk = np.asarray(chunk)
+        if chunk.ndim != 1 + len(self.shape) or (chunk.shape[0], *chunk.shape[2:]) != self.shape:
+            wanted = f"({self.shape[0]}, t, {', '.join(map(str, self.shape[1:]))})"
+            raise ValueError(f"the policy must return actions of shape {wanted}, got {chunk.shape}")
+        if chunk.shape[1] < 1:
+            raise ValueError(f"the policy must return at least one action, got a chunk of shape {chunk.shape}")
+        return chunk.astype(self.dtype)
 
 
 class _Stopwatch:
@@ -137,11 +180,23 @@ class _Record:
             self.frames.setdefault(camera, []).append(np.array(images[index]))
         self.state.append(np.array(observation["agent_pos"][index], dtype=np.float32))
 
-    def act(self, action: ndarray, success: bool, probability: float | None) -> None:
-        self.action.append(np.array(action, dtype=np.float32))
-        self.success = self.success or success
-        if probability is not None:
-            self.probability.append(float(probability))
+    def act(self, actions: ndarray, observation: Observation, info: Mapping[str, Any], index: int) -> int:
+        """Record ``actions`` and what they led to; returns how many of them the episode took."""
+        chunk = info.get("chunk")
+        if chunk is None:
+            taken = len(actions)
+            self.observe(observation, index)
+            probability = info.get("success_probability")
+            seen = [] if probability is None else [probability[index]]
+        else:
+            taken = int(chunk["executed"][index])
+            for k in range(taken):
+                pixels = {camera: chunk["pixels"][camera][:, k] for camera in observation["pixels"]}
+                self.observe({"pixels": pixels, "agent_pos": chunk["agent_pos"][:, k]}, index)
+            seen = chunk["success_probability"][index, :taken]
+        self.action.extend(np.array(actions[:taken], dtype=np.float32))
+        self.probability.extend(float(probability) for probability in seen)
+        return taken
 
     def close(self) -> Rollout:
         return Rollout(
@@ -156,14 +211,3 @@ class _Record:
 
 def _verdicts(info: Mapping[str, Any], terminated: Bool[ndarray, "b"]) -> Bool[ndarray, "b"]:
     return np.asarray(info.get("is_success", terminated), dtype=bool)
-
-
-def _checked(chunk: ndarray, env: VectorEnv) -> ndarray:
-    expected = env.single_action_space.shape or ()
-    chunk = np.asarray(chunk)
-    if chunk.ndim != 2 + len(expected) or chunk.shape[0] != env.num_envs or chunk.shape[2:] != expected:
-        wanted = f"({env.num_envs}, t, {', '.join(map(str, expected))})"
-        raise ValueError(f"the policy must return actions of shape {wanted}, got {chunk.shape}")
-    if chunk.shape[1] < 1:
-        raise ValueError(f"the policy must return at least one action, got a chunk of shape {chunk.shape}")
-    return chunk.astype(env.single_action_space.dtype)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 from jaxtyping import Float32
 from numpy import ndarray
 
@@ -13,9 +14,10 @@ _TOLERANCE = 1e-5
 """How far outside its bounds an action may lie, as a share of the bounds' width, before it is refused."""
 
 
-def action_space(spec: WorldSpec) -> spaces.Box:
-    """``Box`` of the world's action bounds, in the dataset's own units."""
-    return _box(spec.action_low, spec.action_high)
+def action_space(spec: WorldSpec, chunk: int = 1) -> spaces.Box:
+    """``Box`` of the world's action bounds, in the dataset's own units: ``(a,)``, or ``(chunk, a)`` for several."""
+    bounds = _box(spec.action_low, spec.action_high)
+    return bounds if chunk == 1 else batch_space(bounds, chunk)
 
 
 def observation_space(spec: WorldSpec) -> spaces.Dict:
@@ -33,7 +35,9 @@ def agent_pos_space(spec: WorldSpec) -> spaces.Box:
 
 
 def check_actions(actions: object, space: spaces.Box, shape: tuple[int, ...]) -> Float32[ndarray, "..."]:
-    """``actions`` as ``float32`` of ``shape`` (whose last axis is the action's), brought exactly into the bounds.
+    """``actions`` as ``float32`` of ``shape``, brought exactly into the bounds of ``space``, which is of one action.
+
+    The last axis of ``shape`` is the action's.
 
     Raises :class:`ValueError`, naming the value, for another shape, for what is not a number, for NaN and infinity,
     and for a value outside the bounds by more than rounding (1e-5 of their width).

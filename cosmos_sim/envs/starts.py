@@ -156,7 +156,7 @@ def _reset_twin(twin: gymnasium.Env, seeds: Sequence[int]) -> Starts:
 
 
 def _fitting(starts: Starts, spec: WorldSpec) -> Starts:
-    """``starts`` with the cameras of ``spec`` in its order, others left out."""
+    """``starts`` with the cameras of ``spec`` in its order, others left out; so is the state where it has none."""
     for camera, (height, width) in spec.cameras.items():
         if camera not in starts.frames:
             raise ValueError(f"the world sees {camera!r}, but the starts have only {', '.join(starts.frames)}")
@@ -165,11 +165,11 @@ def _fitting(starts: Starts, spec: WorldSpec) -> Starts:
                 f"camera {camera!r} of the world is {height}x{width}, but the starts' frames are "
                 f"{'x'.join(map(str, starts.frames[camera].shape[1:3]))}"
             )
-    if starts.state.shape[1] != spec.state_dim:
+    if spec.state_dim and starts.state.shape[1] != spec.state_dim:
         raise ValueError(f"the world's state has {spec.state_dim} values, but the starts' has {starts.state.shape[1]}")
     return Starts(
         frames={camera: starts.frames[camera] for camera in spec.cameras},
-        state=starts.state,
+        state=starts.state[:, : spec.state_dim],
         seeds=starts.seeds,
         task=starts.task,
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from cosmos_sim.types import Prediction, RewardModel
@@ -25,13 +25,31 @@ class SuccessRule:
         if self.frames != int(self.frames) or self.frames < 1:
             raise ValueError(f"success_frames must be a whole number of frames, at least 1, got {self.frames}")
 
-    def streak(self, before: Int64[ndarray, "n"], probability: Float64[ndarray, "n"]) -> Int64[ndarray, "n"]:
-        """How many frames in a row, up to this one, were above the threshold."""
-        return np.where(probability > self.threshold, before + 1, 0)
+    def follow(
+        self, streak: Int64[ndarray, "n"], probability: Float64[ndarray, "n t"], left: Int64[ndarray, "n"]
+    ) -> "Followed":
+        """Go through ``t`` frames in order, in each world until it is solved or its frames that are ``left`` are used.
 
-    def holds(self, streak: Int64[ndarray, "n"]) -> ndarray:
-        """Which worlds are solved after a streak of that many frames: ``bool``, ``n``."""
-        return streak >= self.frames
+        ``streak``: how many frames in a row, up to now, were above the threshold.
+        """
+        executed = np.zeros_like(streak)
+        solved = np.zeros(len(streak), dtype=bool)
+        for frame in probability.T:
+            going = ~solved & (executed < left)
+            streak = np.where(going, np.where(frame > self.threshold, streak + 1, 0), streak)
+            executed = executed + going
+            solved = solved | (going & (streak >= self.frames))
+        return Followed(streak, executed, solved)
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """Where ``n`` worlds stand after :meth:`SuccessRule.follow`."""
+
+    streak: Int64[ndarray, "n"]
+    executed: Int64[ndarray, "n"]
+    """Frames that belong to the episode: all, unless it ended among them."""
+    solved: Bool[ndarray, "n"]
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
+from jaxtyping import Float32
 from numpy import ndarray
 
 from cosmos_sim.envs.imagination import Imagination, WorldArguments
 from cosmos_sim.envs.moment import Moment
-from cosmos_sim.envs.spaces import check_actions, side_by_side
+from cosmos_sim.envs.spaces import side_by_side
 from cosmos_sim.types import Prediction, WorldModel
 
 RENDER_MODES = ("rgb_array",)
@@ -33,19 +34,25 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
     Observation
         ``{"pixels": {camera: uint8 h w 3}, "agent_pos": float32 (n,)}``, cameras, sizes, bounds and units as the
         world's ``config.json`` declares them. Those of the shipped worlds are the ones of ``CosmosTwin-v0``.
-        ``agent_pos`` is clipped to its bounds.
+        ``agent_pos`` is clipped to its bounds; it is empty in a world without proprioception.
     Action
         ``Box`` of ``float32 (a,)`` in the units of the data the world learned from. An action of another shape, not
-        finite, or outside the bounds is a :class:`ValueError`.
+        finite, or outside the bounds is a :class:`ValueError`. Where a step is a chunk of ``c > 1`` actions (see
+        ``chunk``), ``(c, a)``: they are taken one after the other, each leads to a frame of its own, and the
+        observation is the last of these.
     Reward
         1 on the step that solves the task, else 0.
     End
         ``terminated`` once the probability of success has been above ``success_threshold`` for ``success_frames``
-        consecutive frames; ``truncated`` after ``horizon`` steps. A step before the first reset or after the end is
+        consecutive frames; ``truncated`` after ``horizon`` actions. An episode may end at any action of a chunk, and
+        the observation is then the frame that this action led to. A step before the first reset or after the end is
         :class:`gymnasium.error.ResetNeeded`.
     Info
         ``is_success``, ``success_probability`` (after a step), ``seed`` (of the episode), ``start_seed`` (the
-        simulator's seed that made the start frame, or its episode's index in a dataset) and ``task``, in words.
+        simulator's seed that made the start frame, or its episode's index in a dataset) and ``task``, in words. After a
+        step of ``c > 1`` actions also ``chunk``: ``pixels`` (``c h w 3`` a camera), ``agent_pos`` (``c n``) and
+        ``success_probability`` (``c``) after each of them, and ``executed``, how many of them the episode took before
+        it ended; what was imagined after these is no part of it.
     Reset
         ``reset(seed=s)`` begins the episode of seed ``s``: its noise is drawn from ``s``, its start is number ``s``
         modulo the number of starts (with ``starts="twin"``, the twin's ``reset(seed=s)``). Without a seed the
@@ -56,14 +63,18 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
     Arguments
         ``world``: a shipped world's name, a folder, a hub id, or any object that keeps
         :class:`~cosmos_sim.types.WorldModel`. ``device``, ``dtype`` and ``sampling_steps`` are for loading it
-        (``None``: as the world decides). ``horizon``: steps until truncation (``None``: the world's).
+        (``None``: as the world decides). ``chunk``: actions of a step (``None``: what the world takes at once, 1 for
+        the small ones). Any number will do in any world, so ``chunk=1`` gives a Predict2.5 world, which takes 12 at a
+        time, to agents that choose one action at a time; :meth:`play` says how, and each step then costs as much as one
+        of 12. ``horizon``: actions until truncation (``None``: the world's).
         ``reward_model``: a :class:`~cosmos_sim.types.RewardModel` that judges the imagined frames (``None``: the
         world's success head; a world without one needs it). ``starts``: ``"world"`` (the start frames shipped with
         it), ``"twin"`` (fresh resets of the simulator), a LeRobot dataset's folder (the first frame of each episode) or
         a :class:`~cosmos_sim.data.starts.Starts`. ``success_threshold``, ``success_frames``: see *End*.
         ``render_mode``: ``None`` or ``"rgb_array"``, all cameras side by side.
 
-    Beyond Gymnasium, on ``env.unwrapped``: :meth:`save_state`, :meth:`restore_state` and :meth:`branch`, for planners.
+    Beyond Gymnasium, on ``env.unwrapped``: :meth:`save_state`, :meth:`restore_state` and :meth:`branch`, for planners,
+    and :meth:`play`, for chunks of any length.
 
     Version history
         v0: first.
@@ -83,11 +94,11 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
         self._imagination = Imagination.of(world, **arguments)
         self._moment: Moment | None = None
         spec = self._imagination.world.spec
-        self.metadata = {**self.metadata, "render_fps": whole(spec.fps)}
+        self.metadata = {**self.metadata, "render_fps": whole(spec.fps / self._imagination.chunk)}
         self.action_space = self._imagination.action_space
         self.observation_space = self._imagination.observation_space
         self.task = self.task_description = spec.task
-        self._max_episode_steps = self._imagination.horizon
+        self._max_episode_steps = self._imagination.steps
 
     @property
     def world(self) -> WorldModel:
@@ -105,11 +116,22 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
 
     def step(self, action: ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Imagine what ``action`` leads to."""
+        return self._advance(self._imagination.chunked(action))
+
+    def play(self, actions: ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """As :meth:`step`, for any number ``t >= 1`` of actions (``t a``), for policies with chunks of their own.
+
+        A world that takes ``c`` at a time imagines them in whole chunks. Where the last is not full, its last action is
+        held to the end of it, and the world goes on from the frame that the last action of ``actions`` led to:
+        :func:`~cosmos_sim.envs.chunks.imagine` says what that means.
+        """
+        return self._advance(self._imagination.played(actions))
+
+    def _advance(self, actions: Float32[ndarray, "t a"]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         moment = self._begun()
         if moment.ended[0]:
-            raise ResetNeeded(f"the episode ended after {moment.step[0]} steps: reset before the next one")
-        actions = check_actions(action, self.action_space, self.action_space.shape)[None]
-        self._moment = moment = self._imagination.advance(moment, actions, [0])
+            raise ResetNeeded(f"the episode ended after {moment.step[0]} actions: reset before the next one")
+        self._moment = moment = self._imagination.advance(moment, actions[None], [0])
         terminated = bool(moment.terminated[0])
         observation, info = self._seen(moment)
         return observation, float(terminated), terminated, bool(moment.truncated[0]), info
@@ -130,7 +152,8 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
         """What ``k`` plans of ``t`` actions each (``k t a``) would lead to from ``state``, imagined as one batch.
 
         Frames are ``k t h w c``, ``success`` is the probability at each frame. The environment stays where it is, and
-        the frames of a plan are those that :meth:`step` would give. Nothing ends within a plan.
+        the frames of a plan are those that :meth:`step` would give, a chunk at a time (:meth:`play`, for what is left
+        over). Nothing ends within a plan.
         """
         if not isinstance(state, SavedWorld):
             raise ValueError(f"branch takes what save_state returned, got {type(state).__name__}")
@@ -141,7 +164,8 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs an environment made with render_mode='rgb_array'")
             return None
-        return side_by_side({camera: images[0] for camera, images in self._begun().frames.items()})
+        moment = self._begun()
+        return side_by_side({camera: moment.last(images)[0] for camera, images in moment.frames.items()})
 
     def close(self) -> None:
         self._imagination.source.close()

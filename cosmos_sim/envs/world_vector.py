@@ -11,11 +11,12 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from jaxtyping import Float32
 from numpy import ndarray
 
 from cosmos_sim.envs.imagination import Imagination, WorldArguments
 from cosmos_sim.envs.moment import Moment
-from cosmos_sim.envs.spaces import check_actions, side_by_side
+from cosmos_sim.envs.spaces import side_by_side
 from cosmos_sim.envs.world import RENDER_MODES, check_render_mode, episode_seed, whole
 from cosmos_sim.types import WorldModel
 
@@ -73,7 +74,7 @@ class CosmosWorldVector(VectorEnv[dict[str, Any], ndarray, ndarray]):
         spec = self._imagination.world.spec
         self.metadata = {
             **self.metadata,
-            "render_fps": whole(spec.fps),
+            "render_fps": whole(spec.fps / self._imagination.chunk),
             "autoreset_mode": self.autoreset_mode,
         }
         self.single_action_space = self._imagination.action_space
@@ -81,7 +82,7 @@ class CosmosWorldVector(VectorEnv[dict[str, Any], ndarray, ndarray]):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.task = self.task_description = spec.task
-        self._max_episode_steps = self._imagination.horizon
+        self._max_episode_steps = self._imagination.steps
 
     @property
     def world(self) -> WorldModel:
@@ -103,14 +104,20 @@ class CosmosWorldVector(VectorEnv[dict[str, Any], ndarray, ndarray]):
         return self._imagination.observation(self._moment), self._infos(self._moment, worlds)
 
     def step(self, actions: ndarray) -> Step:
-        """Imagine what ``actions`` (``n a``) lead to in all worlds at once."""
+        """Imagine what ``actions`` (``n a``, or ``n c a`` in chunks) lead to in all worlds at once."""
+        return self._advance(self._imagination.chunked(actions, self.num_envs))
+
+    def play(self, actions: ndarray) -> Step:
+        """As :meth:`step`, for any number ``t >= 1`` of actions (``n t a``): see ``CosmosWorld.play``."""
+        return self._advance(self._imagination.played(actions, self.num_envs))
+
+    def _advance(self, actions: Float32[ndarray, "n t a"]) -> Step:
         before = self._begun()
-        checked = check_actions(actions, self.single_action_space, (self.num_envs, *self.single_action_space.shape))
         ended = np.flatnonzero(before.ended).tolist()
         if ended and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(f"worlds {ended} have ended: reset them with options={{'reset_mask': ...}} first")
         running = np.flatnonzero(~before.ended).tolist()
-        after = self._imagination.advance(before, checked[running], running)
+        after = self._imagination.advance(before, actions[running], running)
         if ended:
             after = self._begin(after, ended, [None] * len(ended), [{}] * len(ended))
         self._moment = after
@@ -142,7 +149,8 @@ class CosmosWorldVector(VectorEnv[dict[str, Any], ndarray, ndarray]):
         """One picture a world, all cameras side by side: ``uint8``, ``h w 3``."""
         if self.render_mode is None:
             raise ValueError("render() needs environments made with render_mode='rgb_array'")
-        frames = self._begun().frames
+        moment = self._begun()
+        frames = {camera: moment.last(images) for camera, images in moment.frames.items()}
         return tuple(side_by_side({camera: frames[camera][i] for camera in frames}) for i in range(self.num_envs))
 
     def call(self, name: str) -> tuple[Any, ...]:

@@ -91,6 +91,19 @@ class JoiningBlobWorld(BlobWorld):
         )
 
 
+class ChunkBlobWorld(JoiningBlobWorld):
+    """The same, for those who take a fixed number of actions at once."""
+
+    def __init__(self, chunk: int, **changes: Any) -> None:
+        super().__init__(chunk=chunk, **changes)
+        self.calls: list[int] = []
+
+    def step(self, state: BlobState, actions: np.ndarray) -> tuple[BlobState, Prediction]:
+        assert actions.shape[1] % self.spec.chunk == 0
+        self.calls.append(actions.shape[1])
+        return super().step(state, actions)
+
+
 def towards_goal(agent_pos: np.ndarray, world: BlobWorld) -> np.ndarray:
     """The action that brings the blob nearer the goal, within its bounds."""
     return np.clip(10 * (GOAL - agent_pos), world.spec.action_low, world.spec.action_high).astype(np.float32)

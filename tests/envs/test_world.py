@@ -188,7 +188,7 @@ def test_steps_outside_an_episode_are_refused(blob):
     with pytest.raises(ResetNeeded, match="no episode yet"):
         env.step(action)
     play(env, [action, action])
-    with pytest.raises(ResetNeeded, match="ended after 2 steps"):
+    with pytest.raises(ResetNeeded, match="ended after 2 actions"):
         env.step(action)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from blob_world import BlobWorld
+from tiny_chunk_world import CAMERAS, tiny_chunk_world
 from tiny_world import tiny_world
 
 from cosmos_sim.envs.world import CosmosWorld
@@ -36,7 +37,7 @@ def act_policy(config, cameras):
     from lerobot.policies.act.modeling_act import ACTPolicy
 
     features = env_to_policy_features(config)
-    assert set(features) == {"action", "observation.state", *(f"observation.images.{c}" for c in cameras)}
+    assert set(features) - {"observation.state"} == {"action", *(f"observation.images.{c}" for c in cameras)}
     action = {"action": features.pop("action")}
     sizes = {
         "chunk_size": 4,
@@ -157,6 +158,28 @@ def classifier(tmp_path_factory):
     }
     make_classifier_processor(config, stats)[0].save_pretrained(root / "trained")
     return SimpleNamespace(model=model, folder=root / "trained", root=root)
+
+
+def test_lerobot_evaluates_a_policy_in_a_world_of_chunks(plugin, classifier, tmp_path):
+    from lerobot.envs.factory import make_env, make_env_config, make_env_pre_post_processors
+    from lerobot.policies.act.processor_act import make_act_pre_post_processors
+    from lerobot.scripts.lerobot_eval import eval_policy
+
+    tiny_chunk_world().save_pretrained(tmp_path / "big")
+    with pytest.raises(ValueError, match="give reward_classifier="):
+        plugin.CosmosWorldEnv(world=str(tmp_path / "big"))
+    arguments = {"world": str(tmp_path / "big"), "reward_classifier": str(classifier.folder), "device": "cpu"}
+    config = make_env_config("cosmos_world", episode_length=2, **arguments)
+    assert set(config.features) == {"action", "pixels/top", "pixels/side"}
+    env = make_env(config, n_envs=1)["cosmos_world"][0]
+    assert env.single_action_space.shape == (3,)
+    policy = act_policy(config, CAMERAS)
+    processors = make_act_pre_post_processors(policy.config)
+    with torch.no_grad():
+        result = eval_policy(
+            env, policy, *make_env_pre_post_processors(config, policy.config), *processors, 1, start_seed=7
+        )
+    assert [episode["seed"] for episode in result["per_episode"]] == [7]
 
 
 def square_blob():
