@@ -128,10 +128,12 @@ def attend(
     q: Float[Tensor, "b heads n e"], k: Float[Tensor, "b heads l e"], v: Float[Tensor, "b heads l e"]
 ) -> Float[Tensor, "b heads n e"]:
     """``softmax(q k^T / sqrt(e)) v`` by the fastest of torch's kernels."""
-    short = k.shape[2] < 512
-    if short or v.dtype != torch.bfloat16 or v.device.type != "cpu" or torch.is_grad_enabled():
-        return F.scaled_dot_product_attention(q, k, v)
-    return attend_by_products(q, k, v)
+    return attend_by_products(q, k, v) if pays_in_products(v) else F.scaled_dot_product_attention(q, k, v)
+
+
+def pays_in_products(v: Float[Tensor, "b heads l e"]) -> bool:
+    """Whether :func:`attend_by_products` is faster than torch's kernel: bf16 on a CPU, some keys, no gradients."""
+    return v.device.type == "cpu" and v.dtype == torch.bfloat16 and v.shape[2] >= 512 and not torch.is_grad_enabled()
 
 
 def attend_by_products(q: Tensor, k: Tensor, v: Tensor, *, rows: int = 256) -> Tensor:

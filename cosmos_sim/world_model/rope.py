@@ -43,30 +43,34 @@ def rotary_table(
     """Cosines and sines of the 3-D rotary embedding, for the ``t h w`` tokens of a video, in fp32.
 
     An axis of ``d`` channels has ``theta = 10000 * ratio ** (d / (d - 2))`` (NTK-aware extrapolation). Tables are kept
-    and given out again, but to a CUDA graph that is being recorded: it needs one that stays where it is.
+    and given out again, but not to a graph that is being compiled or recorded: it makes its own.
     """
-    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+    if torch.compiler.is_compiling() or (device.type == "cuda" and torch.cuda.is_current_stream_capturing()):
         return _rotary_table(size, head_dim, ratio, device)
     return _kept_rotary_table(size, head_dim, ratio, device)
+
+
+@lru_cache(maxsize=16)
+def _kept_rotary_table(
+    size: tuple[int, int, int], head_dim: int, ratio: tuple[float, float, float], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # else training could not use a table that an evaluation has made
+        return _rotary_table(size, head_dim, ratio, device)
 
 
 def _rotary_table(
     size: tuple[int, int, int], head_dim: int, ratio: tuple[float, float, float], device: torch.device
 ) -> tuple[Tensor, Tensor]:
     angles = []
-    with torch.inference_mode(False), torch.no_grad():
-        for axis, (length, dim) in enumerate(zip(size, axis_widths(head_dim), strict=True)):
-            theta = 1e4 * ratio[axis] ** (dim / (dim - 2))
-            frequency = theta ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
-            angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequency
-            shape = [1, 1, 1, dim // 2]
-            shape[axis] = length
-            angles.append(angle.view(shape).expand(*size, dim // 2))
-        angle = rearrange(torch.cat(angles, dim=-1), "t h w e -> (t h w) e").repeat(1, 2)
-        return angle.cos(), angle.sin()
-
-
-_kept_rotary_table = lru_cache(maxsize=16)(_rotary_table)
+    for axis, (length, dim) in enumerate(zip(size, axis_widths(head_dim), strict=True)):
+        theta = 1e4 * ratio[axis] ** (dim / (dim - 2))
+        frequency = theta ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float32) / dim)
+        angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequency
+        shape = [1, 1, 1, dim // 2]
+        shape[axis] = length
+        angles.append(angle.view(shape).expand(*size, dim // 2))
+    angle = rearrange(torch.cat(angles, dim=-1), "t h w e -> (t h w) e").repeat(1, 2)
+    return angle.cos(), angle.sin()
 
 
 def rotate(x: Float[Tensor, "b heads n e"], cos: Tensor, sin: Tensor) -> Float[Tensor, "b heads n e"]:

@@ -121,3 +121,12 @@ def test_blocks_are_compiled_once_for_all(fused: bool):
     torch.testing.assert_close(output(model, **given), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
     assert counters["stats"]["unique_graphs"] == 1
     assert set(model.state_dict()) == names
+
+
+def test_the_whole_network_compiles_as_one_graph():
+    torch._dynamo.reset()
+    model = randomised(DiT(replace(TINY, num_blocks=1, causal=True)))
+    given = inputs(model.config)
+    expected = output(model, **given)
+    model.compile(backend="eager", fullgraph=True)
+    torch.testing.assert_close(output(model, **given), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
