@@ -98,8 +98,8 @@ def counterfactual_text(result: Counterfactual) -> str:
             lines += [
                 f"off by:  {_centimetres(result.ends.read)} (median) from the hand in the imagined frames to where the "
                 "simulator's ends",
-                f"         {_centimetres(result.ends.read_real)} on the simulator's own frames, which is the reader's "
-                f"error there; {_centimetres(result.ends.read_ceiling)} through the tokenizer",
+                f"         {_centimetres(result.ends.read_real)} on the simulator's own frames: the reader's error; "
+                f"{_centimetres(result.ends.read_ceiling)} through the tokenizer",
             ]
         label = "         " if lines else "off by:  "
         lines.append(f"{label}{_centimetres(result.ends.predicted)} (median) by the predicted state")

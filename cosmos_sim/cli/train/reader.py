@@ -8,7 +8,7 @@ import tyro
 from cosmos_sim.training import TrainConfig
 
 DEFAULT = TrainConfig(
-    steps=3000, lr=1e-3, weight_decay=1e-4, warmup=100, final_lr=0.02, ema=0.99, save_every=250, eval_every=1000
+    steps=3000, lr=1.5e-3, weight_decay=1e-4, warmup=100, final_lr=0.02, ema=0.99, save_every=250, eval_every=1000
 )
 
 
@@ -33,7 +33,7 @@ def reader(
     Args:
         data: LeRobot datasets whose first three state values are a position in metres.
         twin: A task of the simulator (such as Lift) in which to record aimless motion all around the start, too.
-        wander: How many episodes of it; 40 by default.
+        wander: How many episodes of it; 100 by default.
         out: Where checkpoints, curves and, at the end, ``export`` go; a started run resumes.
         cache: Where decoded frames are kept; beside ``out`` by default.
         cameras: Which cameras it sees; all of the first dataset's by default.
@@ -54,7 +54,7 @@ def reader(
     if wander is not None and twin is None:
         raise ValueError(f"wander={wander} would be ignored: no twin to wander in")
     if twin is not None:
-        data = (*data, record_wandering(twin, 40 if wander is None else wander, out / "wander"))
+        data = (*data, record_wandering(twin, 100 if wander is None else wander, out / "wander"))
     if not data:
         raise ValueError("nothing to learn from: give data or a twin")
     info = dataset_info(data[0])
