@@ -58,11 +58,11 @@ def scatter(points: Sequence[Point], *, world: str) -> str:
             f'<line class="bar world of{kind}" x1="{x:.1f}" x2="{x:.1f}" '
             f'y1="{_y(along.low):.1f}" y2="{_y(along.high):.1f}"/>',
         ]
-    marks, labels = _marks(points, families, world), _labels(points)
+    marks, labels = _marks(points, families, world), _labels(points, families)
     for row, family in enumerate(legend):
         y = _SIZE + _LEGEND_ROW * row + 6
         marks.append(_MARKS[row].format(kind=f"point of{row}", x=_LEFT + 6, y=y, title=""))
-        labels.append(f'<text class="name" x="{_LEFT + 18}" y="{y + 4}">{escape(family)}</text>')
+        labels.append(f'<text class="family" x="{_LEFT + 18}" y="{y + 4}">{escape(family)}</text>')
     return "".join([*parts, *marks, *labels]) + "</svg>"
 
 
@@ -122,16 +122,21 @@ def _marks(points: Sequence[Point], families: Sequence[str], world: str) -> list
     return marks
 
 
-def _labels(points: Sequence[Point]) -> list[str]:
-    """A label beside each place that holds a point, where it meets the fewest other labels and points."""
+def _labels(points: Sequence[Point], families: Sequence[str]) -> list[str]:
+    """A label beside each place that holds points, where it meets the fewest other labels and points.
+
+    Of marks in one place only the last shows: the label has each point's colour.
+    """
     places: dict[tuple[float, float], list[Point]] = {}
     for point in points:
         places.setdefault((_x(point.truth.rate), _y(point.simulated.rate)), []).append(point)
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in places]
     labels = []
     for (x, y), held in places.items():
-        text = ", ".join(point.label for point in held)
-        width = _LETTER * len(text)
+        width = _LETTER * len(", ".join(point.label for point in held))
+        text = ", ".join(
+            f'<tspan class="of{families.index(point.family)}">{escape(point.label)}</tspan>' for point in held
+        )
         choices = [
             (x + dx, y + dy, anchor) for dy in (-5, 13, 4, -12, 20) for dx, anchor in ((7, "start"), (-7, "end"))
         ]
@@ -143,7 +148,7 @@ def _labels(points: Sequence[Point]) -> list[str]:
         best = costs.index(min(costs))
         taken.append(boxes[best])
         at, base, anchor = choices[best]
-        labels.append(f'<text class="name" x="{at:.1f}" y="{base:.1f}" text-anchor="{anchor}">{escape(text)}</text>')
+        labels.append(f'<text class="name" x="{at:.1f}" y="{base:.1f}" text-anchor="{anchor}">{text}</text>')
     return labels
 
 

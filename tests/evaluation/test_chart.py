@@ -53,14 +53,16 @@ def test_bars_are_clopper_pearson(drawing):
 def test_families_have_marks_and_a_legend_and_labels_leave_them_out(drawing):
     marks = [one.tag.removeprefix(SVG) for one in drawing.iter() if (one.get("class") or "").startswith("point")]
     assert marks == ["circle", "circle", "rect", "path", "circle", "rect", "path"]
-    names = [one.text for one in drawing.iter(f"{SVG}text") if one.get("class") == "name"]
-    assert names == ["1", "2, 7", "plain <3>", "act", "unet", "mlp"]
+    labels = [one for one in drawing.iter(f"{SVG}text") if one.get("class") == "name"]
+    assert ["".join(one.itertext()) for one in labels] == ["1", "2, 7", "plain <3>"]
+    assert [one.text for one in drawing.iter(f"{SVG}text") if one.get("class") == "family"] == ["act", "unet", "mlp"]
+    assert [part.get("class") for part in labels[1]] == ["of0", "of1"]
     assert float(drawing.get("viewBox").split()[3]) > float(drawing.get("viewBox").split()[2])
 
 
 def test_without_families_there_is_no_legend():
     drawing = ElementTree.fromstring(scatter([point("good", 19, 20), point("poor", 2, 1)], world="lift"))
-    names = [one.text for one in drawing.iter("text") if one.get("class") == "name"]
+    names = ["".join(one.itertext()) for one in drawing.iter("text") if one.get("class") == "name"]
     assert names == ["good", "poor"]
     width, height = drawing.get("viewBox").split()[2:]
     assert width == height
@@ -72,7 +74,7 @@ def test_labels_of_near_points_do_not_lie_on_each_other():
     boxes = []
     for one in drawing.iter("text"):
         if one.get("class") == "name":
-            x, y, width = float(one.get("x")), float(one.get("y")), 6.2 * len(one.text)
+            x, y, width = float(one.get("x")), float(one.get("y")), 6.2 * len("".join(one.itertext()))
             left = x - width if one.get("text-anchor") == "end" else x
             boxes.append((left, y - 9, left + width, y + 2))
     shared = sum(
