@@ -100,6 +100,10 @@ class Dynamics(nn.Module):
 
     state_mean: Float[Tensor, "n"]
     state_std: Float[Tensor, "n"]
+    state_low: Float[Tensor, "n"]
+    state_high: Float[Tensor, "n"]
+    """The range of proprioception that was seen in training, in the data's units. What is imagined stays within it:
+    where the kinematics have seen nothing they are wrong, and their errors would feed on each other."""
     action_mean: Float[Tensor, "a"]
     action_std: Float[Tensor, "a"]
 
@@ -117,6 +121,8 @@ class Dynamics(nn.Module):
         for name, size in (("state", n), ("action", a)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_std", torch.ones(size))
+        self.register_buffer("state_low", torch.full((n,), -torch.inf))
+        self.register_buffer("state_high", torch.full((n,), torch.inf))
 
     def predict(
         self,
@@ -180,7 +186,8 @@ class Dynamics(nn.Module):
         context_level: float,
     ) -> tuple[History, Float[Tensor, "b"]]:
         """Imagine one step by Euler's rule over ``times``; ``noise`` holds the context's, then the new frame's."""
-        state = self.predict_state(history, action)
+        low, high = self.normalise_state(self.state_low), self.normalise_state(self.state_high)
+        state = self.predict_state(history, action).clamp(low, high)
         level = noise.new_full((len(noise),), context_level)
 
         def towards(x: Tensor, time: float) -> Tensor:
@@ -191,7 +198,7 @@ class Dynamics(nn.Module):
         latent = euler(towards, noise[:, -1], times)
         latent = latent.clamp(-self.config.latent_limit, self.config.latent_limit)
         logit, state = self.read(history, latent, state)
-        return history.append(action, latent, state), logit
+        return history.append(action, latent, state.clamp(low, high)), logit
 
     def normalise_state(self, state: Tensor) -> Tensor:
         return (state - self.state_mean) / self.state_std

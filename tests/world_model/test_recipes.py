@@ -157,6 +157,17 @@ def test_kinematics_are_judged_on_their_own_predictions(store: EpisodeStore, tok
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_what_is_imagined_stays_within_the_range_seen(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
+    recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
+    torch.nn.init.constant_(recipe.model.kinematics.net[-1].bias, 100.0)
+    world = recipe._world()
+    first = store.episode(0)
+    state = world.reset({camera: frames[None, 0] for camera, frames in first.frames.items()}, first.state[None, 0], [0])
+    _, prediction = world.step(state, first.action[None, :5])
+    highest = store.state[store.rows(store.train)].max(0)
+    np.testing.assert_allclose(prediction.proprioception[0, -1], highest, rtol=1e-5)
+
+
 def test_a_sketch_shows_where_the_robot_is(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
     """The transformer is given a picture of the pose that is to come, and may not change how it is drawn."""
     recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")

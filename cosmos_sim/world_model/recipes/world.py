@@ -295,13 +295,16 @@ class WorldRecipe:
             figures = statistics(values[self.train_rows])
             self.model.get_buffer(f"{name}_mean").copy_(torch.tensor(figures.mean))
             self.model.get_buffer(f"{name}_std").copy_(torch.tensor(figures.scale))
+        seen = self.store.state[self.train_rows]
+        self.model.state_low.copy_(torch.from_numpy(seen.min(0)))
+        self.model.state_high.copy_(torch.from_numpy(seen.max(0)))
         states = self.store.states()
         changes = statistics([np.diff(states[e], axis=0) for e in self.store.train])
         self.model.kinematics.scale.copy_(torch.tensor(changes.scale) / self.model.state_std)
         if self.model.sketch is not None:
-            seen = self.latents[self.train_rows[:: max(1, len(self.train_rows) // 1000)]]
+            some = self.latents[self.train_rows[:: max(1, len(self.train_rows) // 1000)]]
             with torch.no_grad():
-                self.model.sketch.background.copy_(torch.from_numpy(seen.astype(np.float32).mean(0)))
+                self.model.sketch.background.copy_(torch.from_numpy(some.astype(np.float32).mean(0)))
 
 
 def spec_of(store: EpisodeStore, *, horizon: int) -> WorldSpec:
