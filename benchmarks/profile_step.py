@@ -43,14 +43,14 @@ class Stopwatch:
         inner = getattr(owner, function)
 
         def timed(*arguments: Any, **named: Any) -> Any:
+            if not self.stack:
+                self.calls.clear()
             self.stack.append(name)
             began = now(self.device)
             result = inner(*arguments, **named)
             spent = now(self.device) - began
             stage = tuple(self.stack)
             self.stack.pop()
-            if len(stage) == 1:
-                self.calls.clear()
             if self.rounds:
                 self.rounds[-1][stage] += spent
                 self.calls[stage] += 1

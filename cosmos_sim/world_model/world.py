@@ -98,6 +98,7 @@ class World:
         self.times = euler_times(config.sampling_steps if sampling_steps is None else sampling_steps)
         self.tokenizer = lay_out(tokenizer.to(self.device).cast(self.dtype).eval().requires_grad_(False))
         self.dynamics = dynamics.to(self.device).cast(self.dtype).eval().requires_grad_(False)
+        self.dynamics.dit.fuse()
         # The context's noise, then the new frame's.
         latent = (config.dynamics.dit.latent_channels, *config.dynamics.latent_size)
         self.noise = CountedNoise((config.dynamics.context + 1, *latent)).to(self.device)
