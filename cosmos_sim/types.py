@@ -123,7 +123,7 @@ class WorldSpec:
     state_high: tuple[float, ...]
     fps: float
     horizon: int
-    """Steps after which an episode is truncated unless the user says otherwise."""
+    """Actions after which an episode is truncated unless the user says otherwise."""
     chunk: int = 1
     """Actions that the world was trained to take at once: 1 for the small ones, which step through longer calls."""
     has_success: bool = True

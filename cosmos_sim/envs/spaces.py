@@ -17,7 +17,11 @@ _TOLERANCE = 1e-5
 def action_space(spec: WorldSpec, chunk: int = 1) -> spaces.Box:
     """``Box`` of the world's action bounds, in the dataset's own units: ``(a,)``, or ``(chunk, a)`` for several."""
     bounds = _box(spec.action_low, spec.action_high)
-    return bounds if chunk == 1 else batch_space(bounds, chunk)
+    if chunk == 1:
+        return bounds
+    chunks = batch_space(bounds, chunk)
+    assert isinstance(chunks, spaces.Box)
+    return chunks
 
 
 def observation_space(spec: WorldSpec) -> spaces.Dict:

@@ -33,7 +33,7 @@ class SuccessRule:
         ``streak``: how many frames in a row, up to now, were above the threshold.
         """
         executed = np.zeros_like(streak)
-        solved = np.zeros(len(streak), dtype=bool)
+        solved: ndarray = np.zeros(len(streak), dtype=bool)
         for frame in probability.T:
             going = ~solved & (executed < left)
             streak = np.where(going, np.where(frame > self.threshold, streak + 1, 0), streak)

@@ -55,13 +55,14 @@ class BoundedPolicy:
 
     def __init__(self, policy: Policy, space: Box) -> None:
         self.policy = policy
-        self.space = space
+        actions = space.shape[-1]  # a world of chunks has a row of bounds for each action of a chunk, all alike
+        self.low, self.high = space.low.reshape(-1, actions)[0], space.high.reshape(-1, actions)[0]
 
     def reset(self, seeds: Sequence[int]) -> None:
         self.policy.reset(seeds)
 
     def act(self, observation: Observation, info: Mapping[str, Any]) -> Float32[ndarray, "b t a"]:
-        return np.clip(self.policy.act(observation, info), self.space.low, self.space.high)
+        return np.clip(self.policy.act(observation, info), self.low, self.high)
 
 
 class Arena:

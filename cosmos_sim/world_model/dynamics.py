@@ -115,12 +115,12 @@ class Dynamics(nn.Module):
             replace(config.dit, patch=(config.window, *config.dit.patch[1:]), action_dim=(k + 1) * n + k * a)
         )
         self.kinematics = Kinematics(state_dim=n, action_dim=a, context=k)
-        latent = {"latent_channels": config.dit.latent_channels, "latent_size": config.latent_size}
-        self.sketch = Sketch(state_dim=n, **latent) if config.sketch else None
-        self.readout = Readout(state_dim=n, **latent)
-        for name, size in (("state", n), ("action", a)):
-            self.register_buffer(f"{name}_mean", torch.zeros(size))
-            self.register_buffer(f"{name}_std", torch.ones(size))
+        z, size = config.dit.latent_channels, config.latent_size
+        self.sketch = Sketch(state_dim=n, latent_channels=z, latent_size=size) if config.sketch else None
+        self.readout = Readout(state_dim=n, latent_channels=z, latent_size=size)
+        for name, width in (("state", n), ("action", a)):
+            self.register_buffer(f"{name}_mean", torch.zeros(width))
+            self.register_buffer(f"{name}_std", torch.ones(width))
         self.register_buffer("state_low", torch.full((n,), -torch.inf))
         self.register_buffer("state_high", torch.full((n,), torch.inf))
 

@@ -15,9 +15,11 @@ class FrameConv(WanCausalConv3d):
 
     def __init__(self, conv: WanCausalConv3d) -> None:
         with torch.device("meta"):
-            super().__init__(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride)
+            super().__init__(conv.in_channels, conv.out_channels, (1, 1, 1))
+        self.kernel_size, self.stride = conv.kernel_size, conv.stride
         self.weight, self.bias = conv.weight, conv.bias
-        self.around = (conv._padding[2], conv._padding[0])
+        left, _, top, *_ = conv._padding
+        self.around = (int(top), int(left))
 
     def forward(self, x: Float[Tensor, "b c 1 h w"], cache_x: Tensor | None = None) -> Float[Tensor, "b d 1 i j"]:
         y = F.conv2d(x.squeeze(2), self.weight.squeeze(2), self.bias, self.stride[1:], self.around)

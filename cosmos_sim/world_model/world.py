@@ -16,7 +16,7 @@ from torch import Tensor
 from cosmos_sim.data.files import new_folder
 from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
 from cosmos_sim.data.starts import Starts
-from cosmos_sim.training.device import has_fast_bf16, select_device
+from cosmos_sim.training.device import select_device, select_dtype
 from cosmos_sim.types import Frames, Prediction, WorldSpec
 from cosmos_sim.world_model.dynamics import Dynamics, DynamicsConfig, History
 from cosmos_sim.world_model.execution import run_as
@@ -94,7 +94,7 @@ class World:
         self.starts = starts
         self.card = card
         self.device = select_device(str(device))
-        self.dtype = _dtype(dtype, self.device)
+        self.dtype = select_dtype(dtype, self.device)
         self.times = euler_times(config.sampling_steps if sampling_steps is None else sampling_steps)
         self.tokenizer = lay_out(tokenizer.to(self.device).cast(self.dtype).eval().requires_grad_(False))
         self.dynamics = dynamics.to(self.device).cast(self.dtype).eval().requires_grad_(False)
@@ -199,10 +199,12 @@ class World:
         chunk = self.dynamics.normalise_action(torch.as_tensor(actions, dtype=torch.float32, device=self.device))
         seeds = torch.tensor([as_int64(seed) for seed in state.seeds], device=self.device)
         steps = torch.tensor(state.steps, device=self.device)
-        history, seen = tensors_of(state.history), []
+        history = tensors_of(state.history)
+        seen: list[tuple[Tensor, ...]] = []
         for k in range(chunk.shape[1]):
             outputs = self._run(seeds, steps + k, chunk[:, k], *history)
-            history, seen = outputs[: len(history)], [*seen, outputs[len(history) :]]
+            history = outputs[: len(history)]
+            seen.append(outputs[len(history) :])
         proprioception, success, *frames = (
             torch.stack(parts, dim=1).cpu().numpy() for parts in zip(*seen, strict=True)
         )
@@ -291,17 +293,6 @@ def config_from_json(values: Mapping[str, Any], *, where: str) -> WorldConfig:
 
 def tensors_of(history: History) -> tuple[Tensor, ...]:
     return tuple(getattr(history, field.name) for field in fields(history))
-
-
-def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    if isinstance(dtype, torch.dtype):
-        dtype = str(dtype).removeprefix("torch.")
-    if dtype == "auto":
-        return torch.bfloat16 if has_fast_bf16(device) else torch.float32
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if dtype not in known:
-        raise ValueError(f"dtype must be auto, {' or '.join(known)}, not {dtype!r}")
-    return known[dtype]
 
 
 def _stored(module: torch.nn.Module) -> dict[str, Tensor]:
