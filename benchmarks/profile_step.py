@@ -5,12 +5,11 @@
 
 Stages are timed by a stopwatch around the functions, the device brought to rest before each reading. That costs time
 itself on a GPU, where the CPU otherwise runs ahead; the whole step is therefore timed without it, too. With
-``--threads 1`` on a CPU the clock is that of the thread alone, so that other programs do not count. Prints its tables
+``--threads 1`` on a CPU the clock counts this process alone, so that other programs do not matter. Prints its tables
 and keeps them beside this file.
 """
 
 import argparse
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from clock import now
 from provenance import provenance
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -108,7 +108,9 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
 
     device = World.from_pretrained(arguments.world, device=arguments.device).device
-    parts = [provenance(device), f"# python benchmarks/profile_step.py --world {arguments.world} --device {device}"]
+    parts = [provenance(device),
+        f"# python benchmarks/profile_step.py --world {arguments.world} --device {device}"
+        f" --threads {torch.get_num_threads()}"]  # fmt: skip
     peak = measured_peak(device, torch.bfloat16), measured_peak(device, torch.float32)
     parts.append(f"matrix product of 2048x2048: {peak[0] / 1e12:.2f} TFLOP/s in bf16, {peak[1] / 1e12:.2f} in fp32")
     for worlds in arguments.worlds:
@@ -195,13 +197,6 @@ def stepper(env: CosmosWorldVector) -> Callable[[], Any]:
     env.reset(seed=0)
     env.action_space.seed(0)
     return lambda: env.step(env.action_space.sample())
-
-
-def now(device: torch.device) -> float:
-    """Seconds, with nothing under way on the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.thread_time() if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def side_by_side(steps: dict[str, Callable[[], Any]], rounds: int, device: torch.device) -> dict[str, float]:

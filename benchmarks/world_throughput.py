@@ -5,13 +5,13 @@
 
 Every way is compared with the plain one first: from the same state, by the same actions, how many of 255 levels apart
 frames come out. Then all ways and the simulator (one world in one process, as it comes) take turns, so that a machine
-that slows down slows all. ``env.step`` is what users call: frames arrive as NumPy arrays on the CPU. Prints its tables
-and keeps them beside this file.
+that slows down slows all. ``env.step`` is what users call: frames arrive as NumPy arrays on the CPU. With ``--threads
+1`` on a CPU the clock counts this process alone (steps a second of one core), so that other programs do not matter.
+Prints its tables and keeps them beside this file.
 """
 
 import argparse
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from clock import now
 from provenance import provenance
 
 from cosmos_sim.envs.world_vector import CosmosWorldVector
@@ -40,22 +41,28 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--worlds", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--ways", nargs="+", choices=WAYS, help="default: all on CUDA, eager on a CPU")
+    parser.add_argument("--threads", type=int, help="of the CPU (default: all cores)")
     parser.add_argument("--seconds", type=float, default=4.0, help="for each way and number of worlds")
     parser.add_argument("--no-twin", action="store_true", help="leave the simulator out, where it cannot render")
     parser.add_argument("--out", type=Path, help="where to keep the output (default: beside this file)")
     arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
 
     device = World.from_pretrained(arguments.world, device=arguments.device).device
     ways = arguments.ways or (list(WAYS) if device.type == "cuda" else ["eager"])
     log = Log(arguments.out or Path(__file__).with_name(f"world_throughput_{device.type}.txt"))
     log(provenance(device))
-    log(f"# python benchmarks/world_throughput.py --world {arguments.world} --device {device} --ways {' '.join(ways)}")
+    log(f"# python benchmarks/world_throughput.py --world {arguments.world} --device {device} --ways {' '.join(ways)} "
+        f"--threads {torch.get_num_threads()}")  # fmt: skip
     loaded = {way: World.from_pretrained(arguments.world, device=str(device), **WAYS[way]) for way in ways}
     reference = loaded.get("eager") or World.from_pretrained(arguments.world, device=str(device))
     log(f"# {reference.spec.task!r}, {reference.dtype}, {len(reference.times) - 1} evaluation(s) a step, "
         f"cameras {dict(reference.spec.cameras)}")  # fmt: skip
     twin = (
-        None if arguments.no_twin else stepper(gymnasium.make("cosmos_sim:CosmosTwin-v0", terminate_on_success=False))
+        None
+        if arguments.no_twin
+        else stepper(gymnasium.make("cosmos_sim:CosmosTwin-v0", terminate_on_success=False), device)
     )
 
     log("\nworlds  way              env.step/s  world.step/s  / simulator  first step, s  levels apart  memory, MiB")
@@ -64,10 +71,10 @@ def main() -> None:
         steps: dict[str, Callable[[], float]] = {} if twin is None else {"twin": twin}
         facts = {}
         for way, world in loaded.items():
-            began = time.perf_counter()
+            began = now(device)
             apart = difference(world, reference, worlds)
-            facts[way] = (time.perf_counter() - began, apart)
-            steps[f"env {way}"] = stepper(CosmosWorldVector(worlds, world, horizon=10**9, success_frames=10**9))
+            facts[way] = (now(device) - began, apart)
+            steps[f"env {way}"] = stepper(CosmosWorldVector(worlds, world, horizon=10**9, success_frames=10**9), device)
             steps[f"world {way}"] = bare_stepper(world, worlds)
         seconds = side_by_side(steps, arguments.seconds)
         for way in ways:
@@ -112,16 +119,16 @@ def difference(world: World, reference: World, worlds: int) -> int:
     return max(int(np.abs(ours[camera].astype(int) - theirs[camera]).max()) for camera in ours)
 
 
-def stepper(env: gymnasium.Env | gymnasium.vector.VectorEnv) -> Callable[[], float]:
+def stepper(env: gymnasium.Env | gymnasium.vector.VectorEnv, device: torch.device) -> Callable[[], float]:
     """A function that takes one step, or begins the next episode where a single environment has ended."""
     env.reset(seed=0)
     env.action_space.seed(0)
 
     def step() -> float:
         action = env.action_space.sample()
-        began = time.perf_counter()
+        began = now(device)
         *_, terminated, truncated, _ = env.step(action)
-        spent = time.perf_counter() - began
+        spent = now(device) - began
         if np.any(terminated) or np.any(truncated):
             env.reset()
         return spent
@@ -135,9 +142,9 @@ def bare_stepper(world: World, worlds: int) -> Callable[[], float]:
 
     def step() -> float:
         nonlocal state
-        began = time.perf_counter()
+        began = now(world.device)
         state, _ = world.step(state, actions)
-        return time.perf_counter() - began
+        return now(world.device) - began
 
     return step
 
