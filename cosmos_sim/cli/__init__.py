@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None, *, tree: Group | None = None) -> Non
     except KeyboardInterrupt:
         print(f"\n{PROGRAM}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if debug:
             raise
         print(f"{PROGRAM}: error: {one_line(error)} (traceback: {PROGRAM} --debug ...)", file=sys.stderr)

@@ -145,7 +145,13 @@ def denoise(
     k = 0 if known is None else known.shape[2]
     if known is not None and (k >= t or known.shape != noise[:, :, :k].shape):
         raise ValueError(f"known latents {tuple(known.shape)} do not leave frames to predict in {tuple(noise.shape)}")
-    for name, tensor in (("noise", noise), ("known latents", known), ("context", context), ("action", action)):
+    for name, tensor in (
+        ("noise", noise),
+        ("known latents", known),
+        ("context", context),
+        ("negative context", negative),
+        ("action", action),
+    ):
         if isinstance(tensor, Tensor) and not tensor.isfinite().all():
             raise ValueError(f"{name} of shape {tuple(tensor.shape)} must be finite")
     if config.guidance and not isinstance(context, Tensor):

@@ -265,11 +265,10 @@ class DiT(nn.Module):
 
     def cast(self, dtype: torch.dtype) -> "DiT":
         """Hold the weights in ``dtype``, but for those that the original computes in fp32."""
-        self.to(dtype)
-        for name, module in self.named_modules():
-            leaf = name.split(".")[-1]
-            if leaf.startswith(("t_embedd", "adaln_modulation", "action_embedder")) or leaf == "final_layer":
-                module.float()
+        exact = ("t_embedd", "adaln_modulation", "action_embedder", "final_layer")
+        for name, parameter in self.named_parameters():
+            kept = any(part.startswith(exact) for part in name.split("."))
+            parameter.data = parameter.data.to(torch.float32 if kept else dtype)
         return self
 
     @property

@@ -1,5 +1,6 @@
 """Requests in, mp4 files out: everything is checked first, then each video is made and written piece after piece."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,10 @@ def generate(
         FloatingPointError: a network gave NaN or infinity; the message says where.
     """
     jobs = check(pipeline, requests, preview_every=preview_every)
+    out.mkdir(parents=True, exist_ok=True)
+    for job in jobs:  # a name or a folder that cannot be written is found before the work, not after
+        with tempfile.NamedTemporaryFile(dir=out, prefix=f"{job.request.name}.", suffix=".mp4"):
+            pass
     pipeline.prepare(jobs)
     written = []
     total = sum(job.evaluations for job in jobs)

@@ -81,7 +81,7 @@ class Job:
             num_steps=self.sampling.steps,
             resolution=self.size,
             num_output_frames=self.frames,
-            chunk_size=max(chunk.frames for chunk in self.chunks),
+            chunk_size=max(chunk.frames for chunk in self.chunks) if len(self.chunks) > 1 else self.request.chunk_size,
         )
 
     @property
@@ -166,6 +166,8 @@ class Predict:
 
     def prepare(self, jobs: Sequence[Job]) -> None:
         """Encode the prompts of all jobs into the text's cache, if it has one: its encoder is then loaded once."""
+        if self.parts.low_vram:
+            self.parts.rest()
         if self.text is not None and self.text.cache is not None:
             self.text.prepare([prompt for job in jobs for prompt in job.prompts])
 

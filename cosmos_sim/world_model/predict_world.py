@@ -29,6 +29,8 @@ from cosmos_sim.world_model.sampler import seeded_noise
 from cosmos_sim.world_model.wan import WanTokenizer
 
 KIND, FORMAT = "predict-world", 1
+TOKENS = 512
+"""Text tokens that Predict2.5 is trained with."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class PredictWorld:
         self.device = select_device(str(device))
         self.dtype = select_dtype(dtype, self.device)
         self.tokenizer = tokenizer.to(self.device).cast(self.dtype)
-        self.dit = dit.to(self.device).cast(self.dtype).eval().requires_grad_(False)
+        self.dit = dit.to(self.device).cast(self.dtype).eval().requires_grad_(False).fuse()
         a = config.spec.action_dim
         mean, std = config.action_mean or (0.0,) * a, config.action_std or (1.0,) * a
         self._mean, self._std = (torch.tensor(x, dtype=torch.float32, device=self.device) for x in (mean, std))
@@ -264,8 +266,9 @@ class PredictWorld:
             if context is not None:
                 raise ValueError("context would be ignored: the network reads no text")
             return None
-        if context is None:  # attention to many equal tokens is attention to one
-            context = torch.zeros(1, 1, config.context_in_dim or config.context_dim, device=self.device)
+        if context is None:  # attention to many equal tokens is attention to one, unless actions stand beside them
+            tokens = TOKENS if config.action_injection == "cross_attention" else 1
+            context = torch.zeros(1, tokens, config.context_in_dim or config.context_dim, device=self.device)
         return self.dit.encode_context(context)
 
 

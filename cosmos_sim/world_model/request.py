@@ -88,8 +88,8 @@ class Request:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise self.error(f"{name} must be at least 1, not {value}")
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            raise self.error(f"fps must be positive, not {self.fps}")
+        if not 0.01 <= self.fps <= 1000:
+            raise self.error(f"fps must lie in 0.01 .. 1000, not {self.fps}")
 
     @property
     def given(self) -> int:
@@ -107,7 +107,7 @@ class Request:
             plain["resolution"] = f"{self.resolution[0]},{self.resolution[1]}"
         if self.input_path is not None:
             plain["input_path"] = str(self.input_path.resolve())
-        return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(plain, indent=2) + "\n"
 
 
 def read_requests(path: Path) -> list[Request]:
@@ -121,7 +121,7 @@ def read_requests(path: Path) -> list[Request]:
         raise ValueError(f"{path}: requests come as .json or .jsonl, not {path.suffix or 'without a suffix'}")
     text = _read_text(path)
     if path.suffix == ".jsonl":
-        lines = [(f"{path}, line {i}", line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+        lines = [(f"{path}, line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
         found = [(where, _parse(line, where)) for where, line in lines]
     else:
         found = [(str(path), value) for value in _several(_parse(text, str(path)), str(path))]

@@ -190,3 +190,23 @@ def test_a_network_without_padding_channel_takes_no_padding():
     model = DiT(replace(TINY, padding_mask=False))
     with pytest.raises(ValueError, match="padding_mask would be ignored"):
         model(**inputs(model.config), padding_mask=torch.zeros(2, 1, 3, 4, 6))
+
+
+def test_what_stays_in_fp32_is_not_rounded_on_the_way():
+    network = DiT(
+        DiTConfig(
+            latent_channels=4,
+            model_channels=24,
+            num_heads=2,
+            num_blocks=1,
+            context_dim=None,
+            context_in_dim=None,
+            adaln_lora_dim=4,
+        )
+    )
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    after = network.cast(torch.bfloat16).state_dict()
+    kept = [name for name, tensor in after.items() if tensor.dtype == torch.float32]
+    assert {name.split(".")[0] for name in kept} == {"t_embedder", "t_embedding_norm", "blocks", "final_layer"}
+    assert all(torch.equal(after[name], before[name]) for name in kept)
+    assert after["blocks.0.mlp.layer1.weight"].dtype == torch.bfloat16

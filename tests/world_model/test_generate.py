@@ -59,7 +59,7 @@ def test_text_image_and_video_to_files(tmp_path, inputs):
     asked = [read_requests(path.with_suffix(".json"))[0] for path in written]
     assert [(r.num_output_frames, r.chunk_size, r.resolution) for r in asked[::3]] == [
         (26, 13, SIZE),
-        (13, 13, (48, 32)),
+        (13, None, (48, 32)),
     ]
     again = generate(tiny_predict(), [asked[3]], tmp_path / "again", progress=False)
     assert again[0].read_bytes() == written[3].read_bytes()

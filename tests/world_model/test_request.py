@@ -98,7 +98,8 @@ def test_what_nvidias_files_may_hold_unused(tmp_path):
         ({"num_output_frames": 0}, "num_output_frames must be at least 1, not 0"),
         ({"num_steps": 0}, "num_steps must be at least 1, not 0"),
         ({"name": "../a"}, "name must be a file's name"),
-        ({"fps": 0}, "fps must be positive"),
+        ({"fps": 0}, "fps must lie in"),
+        ({"fps": 1e10}, "fps must lie in"),
     ],
 )
 def test_mistakes_name_the_file_and_the_field(tmp_path, change, message):

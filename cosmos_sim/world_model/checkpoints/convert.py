@@ -186,14 +186,23 @@ def _vae(
     return Converted("vae", target, len(weights), total_bytes(weights))
 
 
+_WRITTEN = {".json", ".safetensors", ".distcp", ".md"}
+"""Suffixes of what a folder may hold that is overwritten."""
+
+
 def _prepared(
     weights: Weights, target: Path, source: Path, options: Options, overwrite: bool, watch: Watch | None
 ) -> Weights:
     """The weights as they are to be written to ``target``, once that is known to be possible."""
     if target.exists() and not overwrite:
         raise ValueError(f"{target} exists: give another destination, or ask to overwrite it")
-    if target.resolve() in (source.resolve(), *source.resolve().parents):
-        raise ValueError(f"{target} holds the source: give another destination")
+    for read in (source, *([] if options.adapter is None else [Path(options.adapter)])):
+        if target.resolve() in (read.resolve(), *read.resolve().parents):
+            raise ValueError(f"{target} holds {read}, which is read: give another destination")
+    if target.is_dir():
+        for inside in target.iterdir():
+            if inside.suffix not in _WRITTEN and inside.name != ".metadata":
+                raise ValueError(f"{target} holds {inside.name!r}, which is no part of a checkpoint: it stays as it is")
     weights = {name: tensor.to(options.dtype) for name, tensor in weights.items()}
     total = total_bytes(weights)
     existing = next(folder for folder in (target.resolve(), *target.resolve().parents) if folder.exists())

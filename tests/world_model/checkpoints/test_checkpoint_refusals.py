@@ -143,8 +143,12 @@ def test_destinations_are_not_overwritten_or_misnamed(tmp_path: Path, state: dic
     assert (tmp_path / "old.pt").read_bytes() == before
     convert(tmp_path / "a.pt", tmp_path / "old.pt", to="nvidia", overwrite=True)
     load_dit(tmp_path / "old.pt")
-    with pytest.raises(ValueError, match="holds the source"):
+    with pytest.raises(ValueError, match=r"holds .*a\.pt, which is read"):
         convert(tmp_path / "a.pt", tmp_path, to="ours", overwrite=True)
+    (tmp_path / "pipeline" / "vae").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds 'vae', which is no part of a checkpoint"):
+        convert(tmp_path / "a.pt", tmp_path / "pipeline", to="ours", overwrite=True)
+    assert (tmp_path / "pipeline" / "vae").is_dir()
     with pytest.raises(ValueError, match=r"ending in \.pt"):
         convert(tmp_path / "a.pt", tmp_path / "folder", to="nvidia")
     with pytest.raises(ValueError, match="ours is a folder"):
