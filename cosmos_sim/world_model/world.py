@@ -125,8 +125,8 @@ class World:
             device: a torch device; ``auto`` is CUDA where there is one.
             dtype: ``float32``, ``bfloat16``, or ``auto``: bf16 where the device computes in it.
             sampling_steps: evaluations of the transformer per frame; the world's own default when not given.
-            compiled: whether steps are compiled: minutes on a CPU at the first one of each batch size (rounded up to
-                a power of two), for a fifth to a third of the time of every further one.
+            compiled: whether steps are compiled: a minute or more at the first one of each batch size (rounded up to
+                a power of two), which then takes a third less time (on a CPU).
             graphs: whether steps are recorded as CUDA graphs, at the first one of each such size.
 
         Raises:
