@@ -132,18 +132,25 @@ def attend(
 
 
 def pays_in_products(v: Float[Tensor, "b heads l e"]) -> bool:
-    """Whether :func:`attend_by_products` is faster than torch's kernel: bf16 on a CPU, some keys, no gradients."""
-    return v.device.type == "cpu" and v.dtype == torch.bfloat16 and v.shape[2] >= 512 and not torch.is_grad_enabled()
+    """Whether :func:`attend_by_products` is the faster: for bf16 on a CPU, many keys, and no gradients."""
+    eager = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    return eager and v.device.type == "cpu" and v.dtype == torch.bfloat16 and v.shape[2] >= 512
 
 
 def attend_by_products(q: Tensor, k: Tensor, v: Tensor, *, rows: int = 256) -> Tensor:
-    """:func:`attend` some rows at a time, in two matrix products: for bf16 on a CPU.
+    """:func:`attend` in two matrix products for each head and some rows, whose scores then stay in the cache.
 
     Torch's CPU kernel multiplies bf16 no faster than fp32, oneDNN does. Scores and softmax are in fp32, weights in
     bf16, as in that kernel.
     """
-    q, k = q.float() * q.shape[-1] ** -0.5, k.float().transpose(-1, -2)
-    return torch.cat([(part @ k).softmax(dim=-1).to(v.dtype) @ v for part in q.split(rows, dim=2)], dim=2)
+    b, heads, n, e = q.shape
+    y = torch.empty(b * heads, n, e, dtype=v.dtype)
+    flat = (x.flatten(0, 1) for x in (q.float() * e**-0.5, k.float(), v))
+    for out, q_head, k_head, v_head in zip(y, *flat, strict=True):
+        for some, part in zip(out.split(rows), q_head.split(rows), strict=True):
+            scores = part @ k_head.T
+            torch.mm(torch.softmax(scores, dim=-1, out=scores).to(v.dtype), v_head, out=some)
+    return y.unflatten(0, (b, heads))
 
 
 def attend_causally(q: Tensor, k: Tensor, v: Tensor, frames: int) -> Float[Tensor, "b heads n e"]:
