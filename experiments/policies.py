@@ -66,15 +66,32 @@ SPECS = (
     Spec("lerobot-diffusion-2", "lerobot-diffusion", 50, ("expert",), 500, 132),
 )
 
+SCOUTS = (
+    Spec("scout-1", "diffusion", 150, ("expert", "noisy"), 900, 201),
+    Spec("scout-2", "diffusion", 40, ("expert",), 500, 202),
+    Spec("scout-3", "diffusion", 80, ("noisy", "clumsy"), 500, 203),
+    Spec("scout-4", "regression", 60, ("expert", "noisy"), 600, 204),
+    Spec("scout-5", "regression", 20, ("expert",), 400, 205),
+    Spec("scout-6", "act", 100, ("expert", "noisy"), 400, 206),
+    Spec("scout-7", "lerobot-diffusion", 80, ("expert",), 400, 207),
+)
+"""Policies for the world to learn from (``cosmos-sim collect --policies``): what learned policies do, and how they miss,
+is not what scripted ones do. They are trained on the world's own data and are not in the study."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="the collection of the command above")
     parser.add_argument("--out", type=Path, required=True, help="a folder for each policy comes here")
-    parser.add_argument("--only", nargs="+", choices=[spec.name for spec in SPECS], metavar="NAME", default=None)
+    parser.add_argument("--scouts", action="store_true", help="train those that the world learns from instead")
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=None)
     parser.add_argument("--look", type=int, default=0, metavar="N", help="episodes in the simulator after training")
     arguments = parser.parse_args()
-    for spec in SPECS:
+    specs = SCOUTS if arguments.scouts else SPECS
+    unknown = set(arguments.only or ()) - {spec.name for spec in specs}
+    if unknown:
+        parser.error(f"no policy {', '.join(sorted(unknown))}: choose from {', '.join(spec.name for spec in specs)}")
+    for spec in specs:
         if arguments.only is None or spec.name in arguments.only:
             train(recipe(spec, arguments.data), schedule(spec), arguments.out / spec.name)
             if arguments.look:
