@@ -7,9 +7,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from cosmos_sim.training.device import Autocast
+
 Decay = Literal["linear", "cosine"]
 EmaKind = Literal["fixed", "power"]
-Autocast = Literal["auto", "bf16", "fp32"]
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from enum import IntEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_sim.training.config import Autocast
+Autocast = Literal["auto", "bf16", "fp32"]
+"""In what a loss is computed; ``auto`` is bf16 where that is fast."""
 
 
 class Stream(IntEnum):
