@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.evaluation.pose_reader import PoseNet, PoseReader, PoseReaderConfig
 from cosmos_sim.policies.encoder import resize
+from cosmos_sim.training.layout import WHOLE, Part
 
 EVALUATED_FRAMES = 1024
 
@@ -91,14 +92,14 @@ class PoseRecipe:
         self.net.centre.copy_(torch.from_numpy(spread.mean(0)))
         self.net.scale.copy_(torch.from_numpy(np.maximum(spread.std(0), 1e-6)))
 
-    def batch(self, step: int, generator: torch.Generator) -> PoseBatch:
+    def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> PoseBatch:
         n = self.config.batch_size
         places = torch.rand(n, generator=generator, dtype=torch.float64).numpy() * self.edges[-1]
-        rows = self.train_rows[np.searchsorted(self.edges, places, side="right")]
+        rows = part.of(self.train_rows[np.searchsorted(self.edges, places, side="right")])
         jitter = self.config.jitter * (2 * torch.rand((n, 2), generator=generator) - 1)
         jitter[:, 0] += 1
-        frames = self._frames(rows)
-        blurred, resolution = round(n * self.config.coarse), self.config.reader.resolution
+        jitter, frames = part.of(jitter), self._frames(rows)
+        blurred, resolution = round(len(rows) * self.config.coarse), self.config.reader.resolution
         for images in frames.values():
             images[:blurred] = resize(resize(images[:blurred], resolution // 2), resolution)
         return PoseBatch(frames, torch.from_numpy(self.position[rows]), jitter)
@@ -107,7 +108,7 @@ class PoseRecipe:
         read = self.net(batch.frames, batch.jitter).float()
         return {"loss": F.smooth_l1_loss(read, (batch.position - self.net.centre) / self.net.scale, beta=0.1)}
 
-    def evaluate(self, generator: torch.Generator) -> dict[str, float]:
+    def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """The reader's distance from the truth on real frames of held-out episodes (of those trained on, if none)."""
         rows = self.held_out_rows if len(self.held_out_rows) else self.train_rows
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), EVALUATED_FRAMES)).astype(int)]

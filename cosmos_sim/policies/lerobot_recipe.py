@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.data.statistics import statistics
 from cosmos_sim.policies.demonstrations import Demonstrations, Selection, load_demonstrations
+from cosmos_sim.training.layout import WHOLE, Part
 
 KINDS: dict[str, dict[str, Any]] = {
     "act": {
@@ -112,14 +113,14 @@ class LeRobotRecipe:
         self.model: nn.Module = self.policy
         self.processors = make_pre_post_processors(theirs, dataset_stats=_statistics(demonstrations))
 
-    def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> dict[str, Tensor]:
         rows = self.demonstrations.train_rows
-        return self.observed(rows[torch.randint(len(rows), (self.batch_size,), generator=generator)])
+        return self.observed(rows[part.of(torch.randint(len(rows), (self.batch_size,), generator=generator))])
 
     def loss(self, batch: Mapping[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {"loss": self._loss(batch)}
 
-    def evaluate(self, generator: torch.Generator) -> dict[str, float]:
+    def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """LeRobot's loss, as the trained policy acts (ACT without its variational term), where trained and held out."""
         data = self.demonstrations
         device = next(self.model.parameters()).device

@@ -24,6 +24,7 @@ from cosmos_sim.policies.learned import (
     episode_generators,
     family_of,
 )
+from cosmos_sim.training.layout import WHOLE, Part
 
 EVALUATED_ROWS = 256
 
@@ -89,7 +90,7 @@ class PolicyRecipe:
         self.policy.action_centre.copy_(centre)
         self.policy.action_scale.copy_(scale)
 
-    def batch(self, step: int, generator: torch.Generator) -> PolicyBatch:
+    def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> PolicyBatch:
         config, data, encoder = self.config, self.demonstrations, self.config.model.encoder
         size, slack = (config.batch_size,), encoder.resolution - encoder.crop + 1
         rows = data.train_rows[torch.randint(len(data.train_rows), size, generator=generator)]
@@ -100,13 +101,16 @@ class PolicyRecipe:
         if config.jitter:
             jitter = config.jitter * (2 * torch.rand((config.batch_size, 2), generator=generator) - 1)
             jitter[:, 0] += 1
-        frames = data.crops(rows, crop=encoder.crop, top=top, left=left)
+        if jitter is not None:
+            jitter = part.of(jitter)
+        rows, state = part.of(rows), part.of(state)
+        frames = data.crops(rows, crop=encoder.crop, top=part.of(top), left=part.of(left))
         return PolicyBatch(frames, state, data.chunks(rows, config.model.horizon), jitter)
 
     def loss(self, batch: PolicyBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {"loss": self.policy.loss(batch.frames, batch.state, batch.actions, batch.jitter, generator)}
 
-    def evaluate(self, generator: torch.Generator) -> dict[str, float]:
+    def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """Mean absolute error of the executed actions, in units of half their range: where trained, and held out."""
         figures = {"action_error_train": self._action_error(self.demonstrations.train_rows)}
         if len(self.demonstrations.held_out_rows):

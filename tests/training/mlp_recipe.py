@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cosmos_sim.training.layout import WHOLE, Part
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -48,8 +50,8 @@ class MlpRecipe:
         self.losses: dict[int, float] = {}
         self.evaluations = 0
 
-    def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"x": torch.randn(self.batch_size, self.config.shape.inputs, generator=generator)}
+    def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> dict[str, Tensor]:
+        return {"x": part.of(torch.randn(self.batch_size, self.config.shape.inputs, generator=generator))}
 
     def loss(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
         assert self.model.training
@@ -61,7 +63,7 @@ class MlpRecipe:
         self.losses[step] = loss.item()
         return {"loss": loss if factor is None else factor * loss, "error": error.abs().mean()}
 
-    def evaluate(self, generator: torch.Generator) -> dict[str, float]:
+    def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         assert not self.model.training
         assert not torch.is_grad_enabled()
         self.evaluations += 1

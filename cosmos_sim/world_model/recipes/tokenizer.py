@@ -15,6 +15,7 @@ from torch import Tensor
 from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.metrics.video import psnr
+from cosmos_sim.training.layout import WHOLE, Part
 from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig, to_frames, to_model
 
 
@@ -78,11 +79,11 @@ class TokenizerRecipe:
         self.median = {camera: _median(frames, self.train_rows) for camera, frames in store.frames.items()}
         self.figures: dict[str, float] = {}
 
-    def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> dict[str, Tensor]:
         """Frames of one camera (they may differ in size), cameras taking turns."""
         camera = list(self.store.frames)[step % len(self.store.frames)]
         rows = self.train_rows[torch.randint(len(self.train_rows), (self.config.batch_size,), generator=generator)]
-        frames = self.store.frames[camera][np.sort(rows)]
+        frames = self.store.frames[camera][np.sort(part.of(rows))]
         return {"frames": torch.from_numpy(frames), "median": self.median[camera]}
 
     def loss(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -99,7 +100,7 @@ class TokenizerRecipe:
         loss = squared + self.config.absolute * (weight * error.abs()).mean() + self.config.kl * kl
         return {"loss": loss, "squared_error": squared, "kl": kl}
 
-    def evaluate(self, generator: torch.Generator) -> dict[str, float]:
+    def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """PSNR of held-out frames by camera; also measures the latent's channel statistics."""
         rows = self.store.rows(self.held_out)
         rows = rows[np.linspace(0, len(rows) - 1, min(self.config.eval_frames, len(rows))).astype(int)]
