@@ -21,6 +21,7 @@ from cosmos_sim.data.starts import Starts
 from cosmos_sim.data.statistics import statistics
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.data.windows import all_windows, clamp, draw, motion_weights
+from cosmos_sim.training.layout import WHOLE, Part
 from cosmos_sim.types import WorldSpec
 from cosmos_sim.world_model.dynamics import Dynamics, DynamicsConfig, History
 from cosmos_sim.world_model.flow import TimeDistribution, interpolate
@@ -135,12 +136,12 @@ class WorldRecipe:
             self.windows[length] = windows
             self.weights[length] = motion_weights(windows, store.states(), successes, factor=config.busy)
 
-    def batch(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> dict[str, Tensor]:
         """Windows of a context and one or more steps to imagine, ``batch_size`` steps in all; poses with their frames,
         and paths of proprioception and actions, for the heads that learn from many at no cost."""
         config, store = self.config, self.store
         k, steps = config.dynamics.context, config.rollout(step)
-        first, rows, past = self._draw(steps, config.batch_size // steps, generator)
+        first, rows, past = self._draw(steps, config.batch_size // steps, generator, part)
         batch = {
             "anchor": torch.from_numpy(self.latents[first]),
             "latents": torch.from_numpy(self.latents[rows]),
@@ -150,25 +151,26 @@ class WorldRecipe:
         }
         if store.success is not None:
             batch["success"] = torch.from_numpy(store.success[rows[:, k - 1 : -1]]).float()
-        _, rows, past = self._draw(config.path_length, config.paths, generator)
+        _, rows, past = self._draw(config.path_length, config.paths, generator, part)
         batch |= {
             "path_states": self.states[rows],
             "path_actions": torch.from_numpy(store.action[rows[:, :-1]]),
             "path_past": past,
         }
         if config.dynamics.sketch:
-            rows = self.train_rows[torch.randint(len(self.train_rows), (config.poses,), generator=generator).numpy()]
+            chosen = torch.randint(len(self.train_rows), (config.poses,), generator=generator)
+            rows = self.train_rows[part.of(chosen).numpy()]
             batch |= {"poses": self.states[rows], "pose_latents": torch.from_numpy(self.latents[rows])}
         return batch
 
-    def _draw(self, steps: int, count: int, generator: torch.Generator) -> tuple[ndarray, ndarray, Tensor]:
+    def _draw(self, steps: int, count: int, generator: torch.Generator, part: Part) -> tuple[ndarray, ndarray, Tensor]:
         """Rows of the episodes' first frames, rows of windows of a context and ``steps`` more, and which actions of
-        these were taken (none was before an episode began)."""
+        these were taken (none was before an episode began): the part of ``count`` that is asked for."""
         chosen = draw(self.windows[steps], count, generator, weights=self.weights[steps])
         around = chosen.start[:, None] + np.arange(1 - self.config.dynamics.context, steps + 1)
         first = self.store.offsets[chosen.episode]
         rows = first[:, None] + clamp(around, self.store.lengths[chosen.episode])[0]
-        return first, rows, torch.from_numpy(around[:, :-1] >= 0)
+        return part.of(first), part.of(rows), torch.from_numpy(part.of(around[:, :-1] >= 0))
 
     def loss(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
         model, k = self.model, self.config.dynamics.context
@@ -250,7 +252,7 @@ class WorldRecipe:
                 terms["success"] = terms.get("success", 0) + F.binary_cross_entropy_with_logits(logit, success)
         return history.append(action, imagined, on_imagined[1].detach()), terms
 
-    def evaluate(self, generator: torch.Generator) -> dict[str, float]:
+    def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """Open-loop rollouts of held-out episodes, beside copying the last frame and the tokenizer's own ceiling."""
         self.figures = open_loop_figures(self._world(), [self.store.episode(e) for e in self.held_out[:16]])
         return self.figures
