@@ -1,4 +1,4 @@
-"""``cosmos-sim collect``: scripted episodes of the simulator twin as a LeRobot dataset."""
+"""``cosmos-sim collect``: episodes of the simulator twin as a LeRobot dataset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ def collect(
     length: int | None = None,
     skills: str = "",
 ) -> None:
-    """Record scripted episodes of the simulator twin as a LeRobot dataset.
+    """Record episodes of the simulator twin, by scripted or trained policies, as a LeRobot dataset.
 
     Killed at any moment, the same command continues; the dataset is at DIR only when it is whole. The same options give
     the same dataset whatever the number of workers.
@@ -28,7 +28,9 @@ def collect(
         seed: Which collection; each has starts of its own, none of which evaluation uses.
         workers: Processes that record at the same time; one for each core is fastest.
         length: Steps of each episode, recorded on after success; the task's own horizon by default.
-        skills: Share of the episodes of each skill, by default expert=.35,noisy=.2,clumsy=.2,wrong=.15,random=.1.
+        skills: Share of the episodes of each skill, by default expert=.35,noisy=.2,clumsy=.2,wrong=.15,random=.1. A
+            trained policy takes the place of a skill by its folder: expert=.5,runs/policy/export=.5, or
+            lerobot:FOLDER=.5 for LeRobot's.
     """
     from cosmos_sim.collection.collect import collect as run
     from cosmos_sim.collection.plan import CollectionConfig, parse_shares

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cosmos_sim.collection.plan import SEEDS_PER_COLLECTION, CollectionConfig
+from cosmos_sim.collection.plan import SEEDS_PER_COLLECTION, SKILLS, CollectionConfig
 
 _TEXT = """\
 ---
@@ -14,12 +14,12 @@ configs:
   data_files: data/*/*.parquet
 ---
 
-# {task}: {episodes} scripted episodes in the simulator twin
+# {task}: {episodes} episodes in the simulator twin
 
 A Franka Panda in robosuite's {task}, {length} steps at 10 Hz each, recorded on after the task is solved. The actors are
-scripted at several skills, so that the data hold failures as well as successes.
+{actors}, so that the data hold failures as well as successes.
 
-| skill | share asked | episodes | solved |
+| actor | share asked | episodes | solved |
 |---|---|---|---|
 {rows}
 
@@ -60,6 +60,7 @@ def card(config: CollectionConfig, episodes: Sequence[Mapping[str, object]]) -> 
         rows.append(f"| {skill} | {share:.0%} | {len(mine)} | {sum(mine)} |")
     return _TEXT.format(
         task=config.task,
+        actors="scripted at several skills" if set(config.shares) <= set(SKILLS) else "scripted and trained policies",
         episodes=config.episodes,
         length=config.length,
         seed=config.seed,

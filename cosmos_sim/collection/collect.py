@@ -1,4 +1,4 @@
-"""Scripted policies in the simulator twin, recorded by several processes into one dataset."""
+"""Policies in the simulator twin, recorded by several processes into one dataset."""
 
 import json
 import multiprocessing
@@ -18,9 +18,9 @@ import numpy as np
 from tqdm import tqdm
 
 from cosmos_sim.collection.card import card
-from cosmos_sim.collection.plan import CollectionConfig, plan_episode
+from cosmos_sim.collection.plan import SKILLS, CollectionConfig, plan_episode
 from cosmos_sim.collection.staging import Staging
-from cosmos_sim.types import Episode
+from cosmos_sim.types import Episode, Policy
 
 if TYPE_CHECKING:
     from cosmos_sim.envs.twin.env import CosmosTwin
@@ -121,6 +121,22 @@ class _Worker:
     config: CollectionConfig
     staging: Staging
     twin: "CosmosTwin"
+    trained: dict[str, Policy]
+    """The trained policies that have acted here."""
+
+    def actor(self, name: str) -> Policy:
+        if name in SKILLS:
+            from cosmos_sim.policies.scripted import scripted_policy
+
+            return scripted_policy(self.config.task, name)
+        if name not in self.trained:
+            import torch
+
+            from cosmos_sim.policies.load import load_policy
+
+            torch.set_num_threads(1)  # the cores are busy with as many recording processes
+            self.trained[name] = load_policy(name)
+        return self.trained[name]
 
 
 _worker: _Worker | None = None
@@ -134,7 +150,7 @@ def _start_worker(config: CollectionConfig, staging: Staging) -> None:
     from cosmos_sim.envs.twin.env import CosmosTwin
 
     twin = CosmosTwin(config.task, horizon=config.length, terminate_on_success=False)
-    _worker = _Worker(config, staging, twin)
+    _worker = _Worker(config, staging, twin, {})
 
 
 def _die_with_parent() -> None:
@@ -148,12 +164,10 @@ def _die_with_parent() -> None:
 def _record_one(index: int) -> bool:
     """Record and stage episode ``index``; returns whether the task was solved."""
     from cosmos_sim.collection.record import record
-    from cosmos_sim.policies.scripted import scripted_policy
 
     assert _worker is not None
     plan = plan_episode(_worker.config, index)
-    policy = scripted_policy(_worker.config.task, plan.skill)
-    episode = record(_worker.twin, policy, plan, length=_worker.config.length)
+    episode = record(_worker.twin, _worker.actor(plan.skill), plan, length=_worker.config.length)
     _worker.staging.save(index, episode)
     assert episode.success is not None
     return bool(episode.success.any())

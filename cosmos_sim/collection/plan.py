@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import isfinite
+from pathlib import Path
 
 from cosmos_sim.envs.twin.tasks import find_task
 
@@ -35,7 +36,8 @@ class CollectionConfig:
     length: int
     """Steps recorded of every episode, also after the task is solved."""
     shares: Mapping[str, float]
-    """Skill to the share of episodes that it records; they sum to 1."""
+    """Actor to the share of episodes that it records; they sum to 1. An actor is a skill of the scripted policies, or a
+    trained policy: its folder, with ``lerobot:`` before it if it is LeRobot's."""
 
     def __post_init__(self) -> None:
         find_task(self.task)
@@ -59,6 +61,7 @@ class EpisodePlan:
 
     index: int
     skill: str
+    """The actor: a skill, or a trained policy's folder."""
     seed: int
 
 
@@ -80,7 +83,7 @@ def plan_episode(config: CollectionConfig, index: int) -> EpisodePlan:
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """Shares from ``"expert=.5,random=.5"``; ``""`` gives :data:`SKILLS`.
+    """Shares from ``"expert=.5,runs/policy/export=.5"``; ``""`` gives :data:`SKILLS`.
 
     Raises:
         ValueError: naming what is not a skill, not a number, or does not sum to 1.
@@ -89,7 +92,7 @@ def parse_shares(text: str) -> dict[str, float]:
         return dict(SKILLS)
     shares: dict[str, float] = {}
     for part in text.split(","):
-        name, equals, value = part.strip().partition("=")
+        name, equals, value = part.strip().rpartition("=")
         if not equals or name in shares:
             raise ValueError(f"skills must read like expert=.5,random=.5 with each skill once, got {text!r}")
         try:
@@ -101,11 +104,11 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def check_shares(shares: Mapping[str, float]) -> None:
-    """Raise :class:`ValueError` unless ``shares`` are of known skills, not negative, and sum to 1."""
+    """Raise :class:`ValueError` unless ``shares`` are of skills or policies' folders, not negative, and sum to 1."""
     for name, share in shares.items():
-        if name not in SKILLS:
+        if name not in SKILLS and not Path(name.removeprefix("lerobot:")).is_dir():
             close = difflib.get_close_matches(name, SKILLS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(SKILLS)}"
+            hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(SKILLS)}, or give a folder"
             raise ValueError(f"unknown skill {name!r}; {hint}")
         if not isfinite(share) or share < 0:
             raise ValueError(f"the share of skill {name!r} must be >= 0, got {share}")

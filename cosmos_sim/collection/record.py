@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 
 from cosmos_sim.collection.plan import EpisodePlan
 from cosmos_sim.envs.twin.env import CosmosTwin
@@ -11,7 +12,7 @@ from cosmos_sim.types import Episode, Policy
 
 
 def record(twin: CosmosTwin, policy: Policy, plan: EpisodePlan, *, length: int) -> Episode:
-    """Let ``policy`` act in ``twin`` for ``length`` steps, on after success.
+    """Let ``policy`` act in ``twin`` for ``length`` steps, on after success; its actions are cut to the twin's range.
 
     ``twin`` must not end before (``terminate_on_success=False``, ``horizon >= length``). The twin's true state before
     each action is kept in ``info["truth"]``: name to an array of ``length`` rows.
@@ -19,6 +20,8 @@ def record(twin: CosmosTwin, policy: Policy, plan: EpisodePlan, *, length: int) 
     Raises:
         ValueError: if the twin ends before ``length`` steps.
     """
+    space = twin.action_space
+    assert isinstance(space, Box)
     observation, info = twin.reset(seed=plan.seed)
     policy.reset([plan.seed])
     frames: dict[str, list[np.ndarray]] = {camera: [] for camera in observation["pixels"]}
@@ -31,7 +34,7 @@ def record(twin: CosmosTwin, policy: Policy, plan: EpisodePlan, *, length: int) 
             raise ValueError(f"the twin ended after {step} of the {length} steps to record")
         if not chunk:
             chunk = list(policy.act(_batched(observation), _batched(info))[0])
-        action = np.asarray(chunk.pop(0), dtype=np.float32)
+        action = np.clip(chunk.pop(0), space.low, space.high).astype(np.float32)
         for camera, image in observation["pixels"].items():
             frames[camera].append(image)
         for name, value in info["state"].items():

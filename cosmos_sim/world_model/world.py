@@ -73,6 +73,28 @@ class WorldState:
         return len(self.seeds)
 
 
+@dataclass(frozen=True)
+class Networks:
+    """A world's networks as they were trained, and its config."""
+
+    config: WorldConfig
+    tokenizer: Tokenizer
+    dynamics: Dynamics
+
+
+def read_networks(folder: Path) -> Networks:
+    """The networks in a world's folder, in fp32 on the CPU.
+
+    Raises:
+        ValueError: no world is there, or a damaged or foreign one (the message names the file).
+    """
+    config = config_from_json(read_config(folder, "world"), where=str(folder / "config.json"))
+    tokenizer, dynamics = Tokenizer(config.tokenizer), Dynamics(config.dynamics)
+    load_weights(tokenizer, folder / "tokenizer.safetensors")
+    load_weights(dynamics, folder / "dynamics.safetensors")
+    return Networks(config, tokenizer, dynamics)
+
+
 class World:
     """A small world, ready to run; satisfies :class:`cosmos_sim.types.WorldModel`."""
 
@@ -134,16 +156,13 @@ class World:
                 do what is asked for.
         """
         folder = find_folder(name, "world")
-        config = config_from_json(read_config(folder, "world"), where=str(folder / "config.json"))
-        tokenizer, dynamics = Tokenizer(config.tokenizer), Dynamics(config.dynamics)
-        load_weights(tokenizer, folder / "tokenizer.safetensors")
-        load_weights(dynamics, folder / "dynamics.safetensors")
+        networks = read_networks(folder)
         starts = folder / "starts.safetensors"
         card = folder / "README.md"
         return cls(
-            config,
-            tokenizer,
-            dynamics,
+            networks.config,
+            networks.tokenizer,
+            networks.dynamics,
             starts=Starts.load(starts) if starts.is_file() else None,
             card=card.read_text() if card.is_file() else "",
             device=device,

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cosmos_sim
 from cosmos_sim.collection.collect import collect
 from cosmos_sim.collection.plan import CollectionConfig, plan_episode
 from cosmos_sim.collection.record import record
 from cosmos_sim.data.lerobot import read_episodes
 from cosmos_sim.envs.twin.env import CosmosTwin
+from cosmos_sim.policies.load import load_policy
 from cosmos_sim.policies.scripted import scripted_policy
 
 CONFIG = CollectionConfig(
@@ -222,3 +224,20 @@ def test_recording_needs_a_twin_that_goes_on() -> None:
             record(twin, scripted_policy("Lift", "random"), plan_episode(CONFIG, 0), length=6)
     finally:
         twin.close()
+
+
+def test_a_trained_policy_records_beside_a_skill(tmp_path: Path) -> None:
+    shipped = Path(cosmos_sim.__file__).parent / "weights" / "policies" / "lift-poor"
+    config = replace(CONFIG, episodes=4, shares={str(shipped): 0.5, "random": 0.5})
+    out = tmp_path / "lift"
+    collect(config, out, workers=1, progress=False)
+    episodes = json.loads((out / "meta" / "collection.json").read_text())["episodes"]
+    assert sorted(episode["skill"] for episode in episodes) == sorted([str(shipped), "random"] * 2)
+    by_policy = [episode["skill"] == str(shipped) for episode in episodes]
+    recorded = [episode.action for episode in read_episodes(out)]
+    index = by_policy.index(True)
+    twin = CosmosTwin("Lift", horizon=config.length, terminate_on_success=False)
+    again = record(twin, load_policy(shipped), plan_episode(config, index), length=config.length)
+    np.testing.assert_array_equal(again.action, recorded[index])
+    assert (np.abs(again.action) <= 1).all()
+    assert str(shipped) in (out / "README.md").read_text()

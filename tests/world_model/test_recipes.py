@@ -125,6 +125,25 @@ def test_a_broken_run_resumes_to_the_same_losses(store: EpisodeStore, tokenizer:
     assert losses("whole") == losses("cut")
 
 
+def test_a_world_goes_on_from_another(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
+    """Its weights and normalisation are kept, and the range of proprioception only grows."""
+    first = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache", seed=1)
+    with torch.no_grad():
+        first.model.state_low[0], first.model.state_high[1] = -7, 0.5
+        first.model.state_mean.add_(0.25)
+    parts = (world_config(tokenizer[1]), store, tokenizer[0])
+    then = WorldRecipe(*parts, cache=tmp_path / "cache", seed=2, init=first.model)
+    for name, value in first.model.state_dict().items():
+        if name not in ("state_low", "state_high"):
+            assert torch.equal(then.model.state_dict()[name], value), name
+    seen = store.state[store.rows(store.train)]
+    np.testing.assert_allclose(then.model.state_low, [-7, *seen.min(0)[1:]])
+    np.testing.assert_allclose(then.model.state_high, np.maximum(seen.max(0), [-np.inf, 0.5, -np.inf]))
+    other = replace(parts[0], dynamics=replace(parts[0].dynamics, context=4))
+    with pytest.raises(ValueError, match=r"context=3.*context=4"):
+        WorldRecipe(other, *parts[1:], cache=tmp_path / "cache", init=first.model)
+
+
 def test_rollouts_feed_the_worlds_own_frames_back(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
     """In the second part, the frames that condition the second step are imagined ones."""
     recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")

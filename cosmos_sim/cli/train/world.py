@@ -18,8 +18,9 @@ DEFAULT = TrainConfig(steps=8000, lr=6e-4, warmup=300, final_lr=0.02, ema=0.998,
 
 def world(
     data: Path,
-    tokenizer: Path,
     out: Path,
+    tokenizer: Path | None = None,
+    init: str | None = None,
     cache: Path | None = None,
     cameras: tuple[str, ...] = (),
     width: int = 256,
@@ -43,8 +44,9 @@ def world(
 
     Args:
         data: the dataset's folder; any cameras, state and action dimensions.
-        tokenizer: the folder that ``cosmos-sim train tokenizer`` exported.
         out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
+        tokenizer: the folder that ``cosmos-sim train tokenizer`` exported.
+        init: a world (shipped name or folder) to go on from, which brings its tokenizer.
         cache: where decoded frames and latents are kept; beside ``out`` by default.
         cameras: which cameras the world shows, all of one height; all by default.
         width: width of the transformer.
@@ -66,14 +68,24 @@ def world(
         train: how to train.
     """
     from cosmos_sim.cli.train._provenance import provenance
+    from cosmos_sim.data.pretrained import find_folder
     from cosmos_sim.data.store import EpisodeStore
     from cosmos_sim.training import train as run
     from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
     from cosmos_sim.world_model.flow import TimeDistribution
     from cosmos_sim.world_model.recipes.tokenizer import load_tokenizer
     from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig
+    from cosmos_sim.world_model.world import read_networks
 
-    codec, codec_config, codec_provenance = load_tokenizer(tokenizer)
+    if (tokenizer is None) == (init is None):
+        raise ValueError("give either --tokenizer, for a new world, or --init, a world to go on from")
+    networks = None if init is None else read_networks(find_folder(init, "world"))
+    if tokenizer is not None:
+        codec, codec_config, codec_provenance = load_tokenizer(tokenizer)
+    else:
+        assert networks is not None
+        codec, codec_config = networks.tokenizer, networks.config.tokenizer
+        codec_provenance = networks.config.provenance.get("tokenizer", {})
     cache = cache or out.parent / "cache"
     store = EpisodeStore(data, cache=cache, cameras=cameras or None, progress=True)
     sizes = [codec.latent_size(*size) for size in store.cameras.values()]
@@ -100,7 +112,7 @@ def world(
     spec, frames = twin_spec(twin, store.success is not None, made_by_twin) if twin else (None, None)
     config = WorldRecipeConfig(
         data=str(data),
-        tokenizer=str(tokenizer),
+        tokenizer=str(tokenizer or init),
         dynamics=dynamics,
         batch_size=batch_size,
         rollouts=rollouts,
@@ -112,8 +124,11 @@ def world(
         horizon=horizon if horizon is not None else spec.horizon if spec else 60,
         twin=twin,
         twin_starts=len(made_by_twin) if twin else None,
+        init=init,
     )
     made = {**provenance(data, store, train), "tokenizer": dict(codec_provenance)}
+    if networks is not None:
+        made["init"] = {k: v for k, v in networks.config.provenance.items() if k != "tokenizer"}
     if spec is not None:
         spec = replace(spec, horizon=config.horizon)
     recipe = WorldRecipe(
@@ -123,6 +138,7 @@ def world(
         cache=cache,
         spec=spec,
         starts=frames,
+        init=networks.dynamics if networks else None,
         seed=train.seed,
         device=train.device,
         provenance=made,

@@ -63,6 +63,8 @@ class WorldRecipeConfig:
     """The twin's task whose spaces and start frames the world declares; the data's when ``None``."""
     twin_starts: int | None = None
     """How many start frames the twin made."""
+    init: str | None = None
+    """The world whose weights the training goes on from; new ones when ``None``."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -95,21 +97,26 @@ class WorldRecipe:
         cache: Path,
         spec: WorldSpec | None = None,
         starts: Starts | None = None,
+        init: Dynamics | None = None,
         seed: int = 0,
         device: str = "auto",
         provenance: dict[str, Any] | None = None,
     ) -> None:
         """Args:
+        tokenizer: that of ``init``, if that is given.
         cache: where the dataset's latents are kept.
         spec: the spaces that the world will declare; by default those that the data span.
         starts: the start frames it will carry; by default the first frames of held-out episodes.
-        seed: of the initial weights.
+        init: what to go on from, whose normalisation stays; the range of proprioception becomes that of both data.
+        seed: of the initial weights, where there is no ``init``.
         device: where the dataset is encoded.
         provenance: whatever else its config and card should say about its making.
 
         Raises:
-            ValueError: ``spec`` has other cameras or dimensions than the data.
+            ValueError: ``spec`` has other cameras or dimensions than the data, ``init`` other sizes than the config.
         """
+        if init is not None and init.config != config.dynamics:
+            raise ValueError(f"init is a world of {init.config}, asked for is {config.dynamics}")
         self.config = config
         self.batch_size = config.batch_size
         self.store = store
@@ -128,7 +135,11 @@ class WorldRecipe:
         self.latents = encode_store(store, tokenizer, cache=cache, device=device)
         self.states = torch.from_numpy(store.state)
         self.train_rows = store.rows(store.train)
-        self._measure()
+        if init is None:
+            self._measure()
+        else:
+            self.model.load_state_dict(init.state_dict())
+        self._widen()
         successes = store.successes()
         self.windows, self.weights = {}, {}
         for length in {*config.rollouts, config.path_length}:
@@ -297,9 +308,6 @@ class WorldRecipe:
             figures = statistics(values[self.train_rows])
             self.model.get_buffer(f"{name}_mean").copy_(torch.tensor(figures.mean))
             self.model.get_buffer(f"{name}_std").copy_(torch.tensor(figures.scale))
-        seen = self.store.state[self.train_rows]
-        self.model.state_low.copy_(torch.from_numpy(seen.min(0)))
-        self.model.state_high.copy_(torch.from_numpy(seen.max(0)))
         states = self.store.states()
         changes = statistics([np.diff(states[e], axis=0) for e in self.store.train])
         self.model.kinematics.scale.copy_(torch.tensor(changes.scale) / self.model.state_std)
@@ -307,6 +315,14 @@ class WorldRecipe:
             some = self.latents[self.train_rows[:: max(1, len(self.train_rows) // 1000)]]
             with torch.no_grad():
                 self.model.sketch.background.copy_(torch.from_numpy(some.astype(np.float32).mean(0)))
+
+    def _widen(self) -> None:
+        """Let imagined proprioception go wherever the training episodes have been."""
+        low, high = self.model.state_low, self.model.state_high
+        seen = torch.from_numpy(self.store.state[self.train_rows])
+        new = bool(low.isinf().any())
+        low.copy_(seen.amin(0) if new else torch.minimum(low, seen.amin(0)))
+        high.copy_(seen.amax(0) if new else torch.maximum(high, seen.amax(0)))
 
 
 def spec_of(store: EpisodeStore, *, horizon: int) -> WorldSpec:
