@@ -86,8 +86,10 @@ class SelfAttention(Attention):
             q, k, v = F.linear(x, self.qkv_weight).chunk(3, dim=-1)
         q, k, v = self.heads(q), self.heads(k), self.heads(v)
         q, k = rotate(self.q_norm(q), *rope).to(v.dtype), rotate(self.k_norm(k), *rope).to(v.dtype)
-        y = attend_causally(q, k, v, frames) if self.causal else attend(q, k, v)
-        return self.output_proj(rearrange(y, "b heads n e -> b n (heads e)"))
+        return self.output_proj(rearrange(self.attention(q, k, v, frames), "b heads n e -> b n (heads e)"))
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, frames: int) -> Float[Tensor, "b heads n e"]:
+        return attend_causally(q, k, v, frames) if self.causal else attend(q, k, v)
 
     def fuse(self) -> None:
         """Project queries, keys and values in one product; state dicts keep the three names."""

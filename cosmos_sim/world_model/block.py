@@ -1,5 +1,6 @@
 """One layer of the diffusion transformer."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -45,12 +46,12 @@ class Block(nn.Module):
         self,
         x: Float[Tensor, "b t h w d"],
         signal: Signal,
-        text: Float[Tensor, "b l e"] | KeysValues | None = None,
-        modulations: Float[Tensor, "layers b t d3"] | None = None,
+        text: Float[Tensor, "b l e"] | KeysValues | None,
+        modulations: Iterable[Float[Tensor, "b t d3"]],
     ) -> Float[Tensor, "b t h w d"]:
-        """``modulations`` of the sublayers in their order, where they were computed for all blocks at once."""
+        """``modulations`` as :meth:`modulations` computes them, or another module for all blocks at once."""
         t, h, w = x.shape[1:4]
-        to_self, *to_cross, to_mlp = self.modulations(signal) if modulations is None else modulations
+        to_self, *to_cross, to_mlp = modulations
         y, gate = modulate(x, to_self)
         y = self.self_attn(rearrange(y, "b t h w d -> b (t h w) d"), signal.rope, frames=t)
         x = x + gate * rearrange(y, "b (t h w) d -> b t h w d", t=t, h=h, w=w)

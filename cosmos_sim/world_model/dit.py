@@ -199,7 +199,7 @@ class DiT(nn.Module):
         t, h, w = x.shape[1:4]
         rope = rotary_table((t, h, w), config.head_dim, rope_ratio or config.rope_ratio, device=x.device)
         signal = Signal(emb, adaln, rope, None if tokens is None else tokens.to(x.dtype))
-        layers = list(zip(self.blocks, self._contexts(context, x.dtype), self._modulations(signal), strict=True))
+        layers = list(zip(self._typed_blocks, self._contexts(context, x.dtype), self._modulations(signal), strict=True))
         if first_block_cache is None:
             x = run(layers, x, signal)
         else:
@@ -242,26 +242,10 @@ class DiT(nn.Module):
         return self
 
     def reset_parameters(self) -> None:
-        """Truncated normal of std 1/sqrt(fan_in), cut at 3 std; zeros where a path must start silent; norms at 1.
-
-        Action embedders end in zeros but for that of cross-attention: a zero key would be normalised, and its gradient
-        with it, by 1/sqrt(1e-6).
-        """
+        """Initialise every weight: see :func:`initialise`."""
         if self.adaln_modulations is not None:
             raise ValueError("initialise a network before fuse(), not after")
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                std = module.in_features**-0.5
-                nn.init.trunc_normal_(module.weight, std=std, a=-3 * std, b=3 * std)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.RMSNorm):
-                nn.init.ones_(module.weight)
-        for name, module in self.named_modules():
-            if isinstance(module, ActionEmbedder) and name != "action_embedder_context":
-                nn.init.zeros_(module.fc2.weight)
-            elif name.endswith(".2") and "adaln_modulation" in name:
-                nn.init.zeros_(module.get_parameter("weight"))
+        initialise(self)
 
     def cast(self, dtype: torch.dtype) -> "DiT":
         """Hold the weights in ``dtype``, but for those that the original computes in fp32."""
@@ -361,9 +345,34 @@ class FinalLayer(nn.Module):
         return self.linear(layer_norm(x) * (1 + scale) + shift)
 
 
+def initialise(module: nn.Module, name: str = "") -> None:
+    """Truncated normal of std 1/sqrt(fan_in), cut at 3 std; zeros where a path must start silent; norms at 1.
+
+    Action embedders end in zeros but for that of cross-attention: a zero key would be normalised, and its gradient
+    with it, by 1/sqrt(1e-6). Numbers come from torch's global generator.
+
+    Args:
+        module: a :class:`DiT`, or a part of one.
+        name: of that part in the network, which says what must start silent.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            std = part.in_features**-0.5
+            nn.init.trunc_normal_(part.weight, std=std, a=-3 * std, b=3 * std)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.RMSNorm):
+            nn.init.ones_(part.weight)
+    for path, part in module.named_modules(prefix=name):
+        if isinstance(part, ActionEmbedder) and path != "action_embedder_context":
+            nn.init.zeros_(part.fc2.weight)
+        elif path.endswith(".2") and "adaln_modulation" in path:
+            nn.init.zeros_(part.get_parameter("weight"))
+
+
 def run(
-    layers: Sequence[tuple[nn.Module, Tensor | KeysValues | None, Tensor | None]], x: Tensor, signal: Signal
+    layers: Sequence[tuple[Block, Tensor | KeysValues | None, Tensor | None]], x: Tensor, signal: Signal
 ) -> Float[Tensor, "b t h w d"]:
     for block, text, modulations in layers:
-        x = block(x, signal, text, modulations)
+        x = block(x, signal, text, block.modulations(signal) if modulations is None else modulations)
     return x
