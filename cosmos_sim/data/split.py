@@ -1,5 +1,6 @@
 """Which episodes are kept from training."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 
@@ -12,15 +13,24 @@ def held_out(episodes: int, *, fraction: float = 0.1) -> tuple[int, ...]:
     Raises:
         ValueError: unless ``episodes >= 1`` and ``0 <= fraction < 1``.
     """
-    if episodes < 1:
-        raise ValueError(f"a split needs at least one episode, got {episodes}")
+    return held_out_names([str(episode) for episode in range(episodes)], fraction=fraction)
+
+
+def held_out_names(names: Sequence[str], *, fraction: float = 0.1) -> tuple[int, ...]:
+    """The same for things with ``names``, such as files: the indices of those whose name's hash is below ``fraction``.
+
+    Raises:
+        ValueError: unless there is a name and ``0 <= fraction < 1``.
+    """
+    if not names:
+        raise ValueError("a split needs at least one episode, got 0")
     if not 0 <= fraction < 1:
         raise ValueError(f"the held-out fraction must be in [0, 1), got {fraction}")
-    if fraction == 0 or episodes == 1:
+    if fraction == 0 or len(names) == 1:
         return ()
-    places = sorted((_place(episode), episode) for episode in range(episodes))
+    places = sorted((_place(name), index) for index, name in enumerate(names))
     count = sum(place < fraction for place, _ in places)
-    return tuple(sorted(episode for _, episode in places[: min(max(count, 1), episodes - 1)]))
+    return tuple(sorted(index for _, index in places[: min(max(count, 1), len(names) - 1)]))
 
 
 def trained_on(episodes: int, *, fraction: float = 0.1) -> tuple[int, ...]:
@@ -29,5 +39,5 @@ def trained_on(episodes: int, *, fraction: float = 0.1) -> tuple[int, ...]:
     return tuple(episode for episode in range(episodes) if episode not in kept)
 
 
-def _place(episode: int) -> float:
-    return int.from_bytes(blake2b(str(episode).encode(), digest_size=8).digest()) / 2**64
+def _place(name: str) -> float:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) / 2**64

@@ -1,6 +1,7 @@
 """Frames out of a video file, decoded in order: several times as fast as asking for each frame by its time."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,8 +12,28 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 from numpy import ndarray
 
+VIDEOS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+"""The endings of video files."""
+
 _FAR = 64
 """Frames ahead beyond which seeking is cheaper than decoding what lies between."""
+
+_SAME = 1e-3
+"""Seconds by which time stamps are rounded in the coarsest containers (Matroska's milliseconds)."""
+
+
+@dataclass(frozen=True)
+class VideoHeader:
+    """What a video file says of itself, known without decoding any of it."""
+
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    fps: float
+    """Frames a second on average."""
+    frames: int
+    """As the file states it, or duration times rate where it does not."""
+    start: float
+    """The time stamp of its first frame, in seconds."""
 
 
 class SequentialVideo:
@@ -50,6 +71,67 @@ class SequentialVideo:
     def close(self) -> None:
         self._frames.close()
         self._container.close()
+
+    def header(self) -> VideoHeader:
+        """What the file says of itself.
+
+        Raises:
+            ValueError: naming the file, if it does not say how fast or how long it is.
+        """
+        stream, container = self._stream, self._container
+        rate, base = stream.average_rate or stream.guessed_rate, stream.time_base
+        seconds = None
+        if stream.duration is not None and base is not None:
+            seconds = float(stream.duration * base)
+        elif container.duration is not None:
+            seconds = container.duration / av.time_base
+        if not rate or (not stream.frames and seconds is None):
+            raise ValueError(f"{str(self.path)!r} does not say how many frames it has, or how fast they follow")
+        frames = stream.frames or round((seconds or 0) * float(rate))
+        start = float(stream.start_time * base) if stream.start_time is not None and base is not None else 0.0
+        return VideoHeader((stream.height, stream.width), float(rate), frames, start)
+
+    def nearest(self, times: Sequence[float], *, within: float) -> UInt8[ndarray, "t h w c"]:
+        """The frames nearest to ``times``: ascending seconds of the file's own clock.
+
+        Only the frames from the key frame before the first time to the last time are decoded.
+
+        Raises:
+            ValueError: naming the file and the time, if no frame is ``within`` so many seconds, the video ends before,
+                or it cannot be decoded.
+        """
+        self._seek(max(0.0, times[0] - within))
+        images: list[ndarray] = []
+        before: av.VideoFrame | None = None
+        for frame in self._frames:
+            if frame.time is None or frame.is_corrupt:
+                raise ValueError(f"{str(self.path)!r}: the frame after {max(self._last, 0):.3f} s is corrupt")
+            self._last = frame.time
+            while len(images) < len(times) and frame.time > times[len(images)] - _SAME:
+                due = times[len(images)]
+                assert before is None or before.time is not None
+                near = frame if before is None or frame.time - due <= due - before.time else before
+                images.append(self._near(near, due, within))
+            if len(images) == len(times):
+                return np.stack(images)
+            before = frame
+        for due in times[len(images) :]:
+            if before is None or before.time is None or due - before.time > within:
+                break
+            images.append(self._near(before, due, within))
+        if len(images) < len(times):
+            raise ValueError(
+                f"{str(self.path)!r} ends after {len(images)} of the {len(times)} frames from {times[0]:.3f} s on"
+            )
+        return np.stack(images)
+
+    def _near(self, frame: av.VideoFrame, due: float, within: float) -> UInt8[ndarray, "h w c"]:
+        assert frame.time is not None
+        if abs(frame.time - due) > within:
+            raise ValueError(
+                f"{str(self.path)!r}: a frame should be at {due:.3f} s, the nearest is at {frame.time:.3f} s"
+            )
+        return self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
 
     def read(self, start: float, count: int, *, fps: float) -> UInt8[ndarray, "t h w c"]:
         """The ``count`` frames from ``start`` seconds on, which must follow each other by ``1 / fps`` seconds.

@@ -11,8 +11,9 @@ import torch
 from numpy import ndarray
 from PIL import Image
 
+from cosmos_sim.data.images import fit, read_image
 from cosmos_sim.training.video import write_mp4
-from cosmos_sim.world_model.inputs import fit, given_frames, last_frames, read_image
+from cosmos_sim.world_model.inputs import given_frames, last_frames
 from cosmos_sim.world_model.wan import WanConfig, WanTokenizer
 
 

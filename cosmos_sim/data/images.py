@@ -1,0 +1,69 @@
+"""Image files, and images of any size brought to another: resized to cover it, and cropped in the middle."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image, ImageOps
+from torchvision.transforms import functional as transforms
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""The endings of image files."""
+
+
+def read_image(path: Path) -> UInt8[ndarray, "h w c"]:
+    """An image file in RGB, turned upright as its EXIF says; transparent parts as they lie beneath.
+
+    Raises:
+        ValueError: naming the file: it is missing, empty, no image, or broken.
+    """
+    check_file(path, "image")
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{str(path)!r} is not a readable image: {error}") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file as :func:`read_image` gives it, from its header.
+
+    Raises:
+        ValueError: naming the file: it is missing, empty, or no image.
+    """
+    check_file(path, "image")
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5  # the EXIF orientations that swap the sides
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{str(path)!r} is not a readable image: {error}") from error
+
+
+def fit(frames: UInt8[ndarray, "t h w c"], size: tuple[int, int]) -> UInt8[ndarray, "t i j c"]:
+    """Resize, keeping proportions, to the least size that covers ``size``, and crop the centre.
+
+    Bilinear with antialiasing, by the function that the original uses.
+
+    Raises:
+        ValueError: a size of 0, of the frames or to fit them to.
+    """
+    height, width = frames.shape[1:3]
+    if min(size) < 1 or min(height, width) < 1:
+        raise ValueError(f"images of {height}x{width} pixels cannot be fitted to {size[0]}x{size[1]}")
+    scale = max(size[0] / height, size[1] / width)
+    cover = [math.ceil(scale * height), math.ceil(scale * width)]
+    images = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    resized = transforms.resize(images, cover, antialias=True)
+    return transforms.center_crop(resized, list(size)).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def check_file(path: Path, kind: str) -> None:
+    """:class:`ValueError`, naming it and its ``kind``, unless a file is there and is not empty."""
+    if not Path(path).is_file():
+        raise ValueError(f"{str(path)!r}: the {kind} is missing")
+    if Path(path).stat().st_size == 0:
+        raise ValueError(f"{str(path)!r}: the {kind} is empty (0 bytes)")
