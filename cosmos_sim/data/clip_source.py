@@ -76,3 +76,15 @@ class Source(Protocol):
         Raises:
             ValueError: naming the file, if it is missing or broken, or has no frame ``within`` so many seconds.
         """
+
+
+def whole_stride(name: str, own: float, fps: float) -> int:
+    """Steps of a source of ``own`` a second between frames at ``fps``.
+
+    Raises:
+        ValueError: naming the source, if they are no whole number: actions do not fall between such frames.
+    """
+    stride = round(own / fps)
+    if stride < 1 or abs(own / fps - stride) > 1e-3 * stride:
+        raise ValueError(f"{name!r} has {own:g} actions a second, which {fps:g} frames a second do not divide")
+    return stride

@@ -1,6 +1,7 @@
 """Image files, and images of any size brought to another: resized to cover it, and cropped in the middle."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,18 @@ def fit(frames: UInt8[ndarray, "t h w c"], size: tuple[int, int]) -> UInt8[ndarr
     images = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     resized = transforms.resize(images, cover, antialias=True)
     return transforms.center_crop(resized, list(size)).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def beside_sizes(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The sizes at which images of ``sizes`` stand next to each other: shrunk to the height of the lowest."""
+    lowest = min(height for height, _ in sizes)
+    return [(lowest, max(1, round(width * lowest / height))) for height, width in sizes]
+
+
+def beside(videos: Sequence[UInt8[ndarray, "t _ _ c"]]) -> UInt8[ndarray, "t h w c"]:
+    """Videos of equally many frames next to each other, from left to right, of :func:`beside_sizes`."""
+    sizes = beside_sizes([(video.shape[1], video.shape[2]) for video in videos])
+    return np.concatenate([fit(video, size) for video, size in zip(videos, sizes, strict=True)], axis=2)
 
 
 def check_file(path: Path, kind: str) -> None:
