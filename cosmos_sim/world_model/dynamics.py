@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cosmos_sim.world_model.dit import DiT, DiTConfig
@@ -86,6 +86,14 @@ class History:
             states=torch.cat([self.states[:, 1:], state[:, None]], dim=1),
             actions=torch.cat([self.actions[:, 1:], action[:, None]], dim=1),
         )
+
+    def where(self, mine: Bool[Tensor, "b"], other: "History") -> "History":
+        """This where ``mine``, else ``other``."""
+
+        def chosen(a: Tensor, b: Tensor) -> Tensor:
+            return torch.where(mine.view(-1, *[1] * (a.ndim - 1)), a, b)
+
+        return History(*(chosen(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
 
     @staticmethod
     def join(parts: Sequence["History"]) -> "History":

@@ -13,11 +13,13 @@ from gymnasium.utils.env_checker import check_env
 from cosmos_sim.data.lerobot import write_dataset
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.training import TrainConfig, train
+from cosmos_sim.training.layout import Part
 from cosmos_sim.types import Episode
 from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
-from cosmos_sim.world_model.recipes.tokenizer import TokenizerRecipe, TokenizerRecipeConfig, load_tokenizer
+from cosmos_sim.world_model.recipes.tokenizer import TokenizerRecipe, TokenizerRecipeConfig
 from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig
 from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
+from cosmos_sim.world_model.tokenizer_folder import load_tokenizer
 from cosmos_sim.world_model.world import World
 
 TINY_TOKENIZER = TokenizerConfig(latent_channels=8, encoder_width=8, decoder_width=8)
@@ -145,24 +147,45 @@ def test_a_world_goes_on_from_another(store: EpisodeStore, tokenizer: Trained, t
 
 
 def test_rollouts_feed_the_worlds_own_frames_back(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
-    """In the second part, the frames that condition the second step are imagined ones."""
-    recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
-    single = recipe.batch(0, torch.Generator().manual_seed(1))
-    rolled = recipe.batch(2, torch.Generator().manual_seed(1))
-    assert single["latents"].shape[:2] == (4, 4)
-    assert rolled["latents"].shape[:2] == (2, 5)
+    """In the second part, a rollout begins with real frames and goes on from imagined ones, until it is full."""
+    config = replace(world_config(tokenizer[1]), rollouts=(1, 3), stages=(2,), batch_size=2)
+    recipe = WorldRecipe(config, store, tokenizer[0], cache=tmp_path / "cache")
     seen = []
     original = recipe.model.predict
 
     def spy(noisy, time, history, *rest, **options):
-        seen.append((history.latents[:, -1].detach().clone(), time))
+        seen.append((history, time))
         return original(noisy, time, history, *rest, **options)
 
     recipe.model.predict = spy  # type: ignore[method-assign]
-    recipe.loss(rolled, 2, torch.Generator().manual_seed(0))
-    assert torch.equal(seen[0][0], rolled["latents"][:, 2].float())
-    assert not torch.allclose(seen[1][0], rolled["latents"][:, 3].float(), atol=1e-2)
-    assert all((time == 1).all() for _, time in seen)
+    real, real_states = [], []
+    for step in range(6):
+        batch = recipe.batch(step, torch.Generator().manual_seed(step))
+        recipe.loss(batch, step, torch.Generator().manual_seed(step))
+        real.append(batch["latents"].float())
+        real_states.append(recipe.model.normalise_state(batch["states"]))
+    k = config.dynamics.context
+    begins = [[True, True], [True, True], [True, True], [False, False], [False, True], [True, False]]
+    for step, expected in enumerate(begins):
+        history, time = seen[step]
+        for i, begun in enumerate(expected):
+            assert torch.equal(history.latents[i], real[step][i, :k]) == begun
+            assert torch.equal(history.states[i], real_states[step][i, :k]) == begun
+        assert step < 2 or (time == 1).all()
+    assert torch.equal(seen[4][0].latents[0, :-1], seen[3][0].latents[0, 1:])
+    assert torch.equal(real[3][0, :-1], real[2][0, 1:])
+    assert torch.equal(real[4][0, :-1], real[3][0, 1:])
+    assert not torch.equal(real[5][0, :-1], real[4][0, 1:])
+
+
+def test_the_parts_of_a_batch_are_the_batch(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
+    recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
+    for step in (0, 3):
+        whole = recipe.batch(step, torch.Generator().manual_seed(1))
+        for index in range(2):
+            part = recipe.batch(step, torch.Generator().manual_seed(1), Part(index, 2))
+            for name, value in part.items():
+                assert torch.equal(value, whole[name][index::2]), name
 
 
 def test_kinematics_are_judged_on_their_own_predictions(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
@@ -201,15 +224,15 @@ def test_a_sketch_shows_where_the_robot_is(store: EpisodeStore, tokenizer: Train
 
 def test_stages_follow_each_other(tokenizer: Trained):
     config = replace(world_config(tokenizer[1]), rollouts=(1, 2, 4), stages=(5, 9))
-    assert [config.rollout(step) for step in (0, 4, 5, 8, 9, 100)] == [1, 1, 2, 2, 4, 4]
+    assert [config.stage(step) for step in (0, 4, 5, 8, 9, 100)] == [(1, 0), (1, 0), (2, 5), (2, 5), (4, 9), (4, 9)]
     for stages in ((5,), (5, 5), (9, 5), (1, 2, 3)):
         with pytest.raises(ValueError, match="rollouts="):
             replace(config, stages=stages)
 
 
 def test_impossible_options_are_named(store: EpisodeStore, tokenizer: Trained):
-    with pytest.raises(ValueError, match="batch_size=4"):
-        replace(world_config(tokenizer[1]), rollouts=(1, 3))
+    with pytest.raises(ValueError, match=r"at least 1 step each, not \(1, 0\)"):
+        replace(world_config(tokenizer[1]), rollouts=(1, 0))
     with pytest.raises(ValueError, match="96x96"):
         TokenizerRecipe(
             TokenizerRecipeConfig(data="own", tokenizer=TokenizerConfig(patch=8, multipliers=(1, 2, 2, 2))), store

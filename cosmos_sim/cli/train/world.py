@@ -29,7 +29,7 @@ def world(
     context: int = 4,
     batch_size: int = 32,
     sketch: bool = True,
-    rollouts: tuple[int, ...] = (1, 4, 8),
+    rollouts: tuple[int, ...] = (1, 8, 24),
     stages: tuple[int, ...] = (),
     context_level: float = 0.2,
     pure_noise: float = 0.4,
@@ -53,7 +53,7 @@ def world(
         blocks: number of its blocks.
         heads: attention heads of a block.
         context: past frames that the world remembers, beside the first.
-        batch_size: imagined steps per training step.
+        batch_size: rollouts trained at a time, each by one imagined step per training step.
         sketch: show the transformer the arm as the predicted pose alone draws it.
         rollouts: steps imagined in a row in each part of the training.
         stages: training steps at which the second and later parts begin; parts of equal length by default.
@@ -73,8 +73,8 @@ def world(
     from cosmos_sim.training import train as run
     from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
     from cosmos_sim.world_model.flow import TimeDistribution
-    from cosmos_sim.world_model.recipes.tokenizer import load_tokenizer
     from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig
+    from cosmos_sim.world_model.tokenizer_folder import load_tokenizer
     from cosmos_sim.world_model.world import read_networks
 
     if (tokenizer is None) == (init is None):
@@ -105,6 +105,8 @@ def world(
     )
     if starts is not None and (twin is None or starts < 1):
         raise ValueError(f"starts={starts} needs to be at least 1, and twin to name the task that makes them")
+    if train.accumulate > 1:
+        raise ValueError("a world's rollouts go on from step to step: instead of accumulate, raise batch_size")
     stages = stages or tuple(train.steps * part // len(rollouts) for part in range(1, len(rollouts)))
     if stages and stages[-1] >= train.steps:
         raise ValueError(f"rollouts={rollouts} would be cut short: stages={stages}, but steps={train.steps}")

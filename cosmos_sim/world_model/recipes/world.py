@@ -1,12 +1,14 @@
 """Training of a small world's dynamics on the latents of a dataset.
 
-First single steps from real frames, at every noise level; then short rollouts on the world's own imagined frames, which
-is what it meets when it is used (Self-Forcing, DIAMOND, DreamDojo: without it, errors feed on themselves).
+First single steps from real frames, at every noise level; then rollouts on the world's own imagined frames, which is
+what it meets when it is used (Self-Forcing, DIAMOND, DreamDojo: without it, errors feed on themselves). Each sample of
+a batch is a rollout of its own that goes on from training step to training step, so that a batch holds many episodes at
+many depths, and a long rollout costs no more than a short one.
 """
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ class WorldRecipeConfig:
     times: TimeDistribution = field(default_factory=lambda: TimeDistribution(pure_noise=0.4))
     context_level: float = 0.2
     """Context frames carry noise of a level drawn uniformly up to this."""
-    rollouts: tuple[int, ...] = (1, 4, 8)
+    rollouts: tuple[int, ...] = (1, 8, 24)
     """Steps imagined in a row, each from the last ones imagined, in each part of the training."""
     stages: tuple[int, ...] = (3000, 6000)
     """Training steps at which the second and later parts begin."""
@@ -69,18 +71,18 @@ class WorldRecipeConfig:
     def __post_init__(self) -> None:
         if self.horizon < 1:
             raise ValueError(f"horizon must be at least 1 step, not {self.horizon}")
-        for rollout in self.rollouts:
-            if rollout < 1 or self.batch_size % rollout:
-                raise ValueError(f"batch_size={self.batch_size} does not divide into rollouts of {rollout} steps")
+        if min(self.rollouts, default=0) < 1:
+            raise ValueError(f"rollouts must be of at least 1 step each, not {self.rollouts}")
         if len(self.stages) != len(self.rollouts) - 1 or list(self.stages) != sorted(set(self.stages)):
             raise ValueError(f"rollouts={self.rollouts} need one rising step each after the first, not {self.stages}")
         for name in ("poses", "paths", "path_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
-    def rollout(self, step: int) -> int:
-        """Steps imagined in a row at training step ``step``."""
-        return self.rollouts[sum(step >= begin for begin in self.stages)]
+    def stage(self, step: int) -> tuple[int, int]:
+        """Steps imagined in a row at training step ``step``, and the first training step with as many."""
+        place = sum(step >= begin for begin in self.stages)
+        return self.rollouts[place], (0, *self.stages)[place]
 
 
 class WorldRecipe:
@@ -126,6 +128,9 @@ class WorldRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = Dynamics(config.dynamics)
+        self.seed = seed
+        self.rolling: History | None = None
+        """Where the rollouts of the last training step have come to; ``None`` begins them anew from real frames."""
         self.held_out = store.held_out or store.train
         self.spec = spec or spec_of(store, horizon=config.horizon)
         dims = (dict(self.spec.cameras), self.spec.action_dim, self.spec.state_dim)
@@ -148,12 +153,17 @@ class WorldRecipe:
             self.weights[length] = motion_weights(windows, store.states(), successes, factor=config.busy)
 
     def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> dict[str, Tensor]:
-        """Windows of a context and one or more steps to imagine, ``batch_size`` steps in all; poses with their frames,
-        and paths of proprioception and actions, for the heads that learn from many at no cost."""
+        """One step of each of ``batch_size`` rollouts, with the real past in case a rollout begins here; poses with
+        their frames, and paths of proprioception and actions, for the heads that learn from many at no cost."""
         config, store = self.config, self.store
-        k, steps = config.dynamics.context, config.rollout(step)
-        first, rows, past = self._draw(steps, config.batch_size // steps, generator, part)
+        length, begin = config.stage(step)
+        rollouts = np.asarray(part.of(range(config.batch_size)))
+        run, depth = np.divmod(step - begin + rollouts * length // config.batch_size, length)
+        windows = [self._window(length, *which) for which in zip(rollouts.tolist(), run.tolist(), strict=True)]
+        episode, start = np.asarray(windows).T
+        first, rows, past = self._rows(episode, start + depth, 1)
         batch = {
+            "begins": torch.from_numpy((depth == 0) | (step == begin)),
             "anchor": torch.from_numpy(self.latents[first]),
             "latents": torch.from_numpy(self.latents[rows]),
             "states": self.states[rows],
@@ -161,8 +171,11 @@ class WorldRecipe:
             "past": past,
         }
         if store.success is not None:
-            batch["success"] = torch.from_numpy(store.success[rows[:, k - 1 : -1]]).float()
-        _, rows, past = self._draw(config.path_length, config.paths, generator, part)
+            batch["success"] = torch.from_numpy(store.success[rows[:, -2]]).float()
+        paths = draw(
+            self.windows[config.path_length], config.paths, generator, weights=self.weights[config.path_length]
+        )
+        _, rows, past = self._rows(part.of(paths.episode), part.of(paths.start), config.path_length)
         batch |= {
             "path_states": self.states[rows],
             "path_actions": torch.from_numpy(store.action[rows[:, :-1]]),
@@ -174,14 +187,19 @@ class WorldRecipe:
             batch |= {"poses": self.states[rows], "pose_latents": torch.from_numpy(self.latents[rows])}
         return batch
 
-    def _draw(self, steps: int, count: int, generator: torch.Generator, part: Part) -> tuple[ndarray, ndarray, Tensor]:
-        """Rows of the episodes' first frames, rows of windows of a context and ``steps`` more, and which actions of
-        these were taken (none was before an episode began): the part of ``count`` that is asked for."""
-        chosen = draw(self.windows[steps], count, generator, weights=self.weights[steps])
-        around = chosen.start[:, None] + np.arange(1 - self.config.dynamics.context, steps + 1)
-        first = self.store.offsets[chosen.episode]
-        rows = first[:, None] + clamp(around, self.store.lengths[chosen.episode])[0]
-        return part.of(first), part.of(rows), torch.from_numpy(part.of(around[:, :-1] >= 0))
+    def _window(self, length: int, rollout: int, run: int) -> tuple[int, int]:
+        """Episode and first step of what the rollout of that number plays in its run of that number."""
+        seed = np.random.SeedSequence((self.seed, length, rollout, run)).generate_state(1)[0]
+        chosen = draw(self.windows[length], 1, torch.Generator().manual_seed(int(seed)), weights=self.weights[length])
+        return int(chosen.episode[0]), int(chosen.start[0])
+
+    def _rows(self, episode: ndarray, now: ndarray, steps: int) -> tuple[ndarray, ndarray, Tensor]:
+        """Rows of the episodes' first frames, of a context that ends at step ``now`` and ``steps`` more, and which
+        actions of these were taken (none was before an episode began)."""
+        around = now[:, None] + np.arange(1 - self.config.dynamics.context, steps + 1)
+        first = self.store.offsets[episode]
+        rows = first[:, None] + clamp(around, self.store.lengths[episode])[0]
+        return first, rows, torch.from_numpy(around[:, :-1] >= 0)
 
     def loss(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
         model, k = self.model, self.config.dynamics.context
@@ -191,21 +209,30 @@ class WorldRecipe:
         history = History(
             anchor=batch["anchor"].float(), latents=latents[:, :k], states=states[:, :k], actions=actions[:, : k - 1]
         )
-        terms: dict[str, list[Tensor]] = {}
-        steps = latents.shape[1] - k
-        for j in range(steps):
-            now, data = latents[:, k - 1 + j], latents[:, k + j]
-            action, state = actions[:, k - 1 + j], states[:, k + j]
-            success = batch["success"][:, j] if "success" in batch else None
-            history, new = self._step_loss(history, action, now, data, state, success, steps > 1, generator)
-            for name, value in new.items():
-                terms.setdefault(name, []).append(value)
-        means = {name: torch.stack(values).mean() for name, values in terms.items()}
-        means["kinematics"] = self._path_loss(batch["path_states"], batch["path_actions"], batch["path_past"])
+        if self.rolling is not None:
+            history = history.where(batch["begins"], self.rolling)
+        self.rolling, terms = self._step_loss(
+            history,
+            actions[:, -1],
+            now=latents[:, k - 1],
+            data=latents[:, k],
+            state=states[:, k],
+            success=batch.get("success"),
+            rolling=self.config.stage(step)[0] > 1,
+            generator=generator,
+        )
+        terms["kinematics"] = self._path_loss(batch["path_states"], batch["path_actions"], batch["path_past"])
         if model.sketch is not None:
             drawn = model.sketch(model.normalise_state(batch["poses"]))
-            means["sketch"] = F.mse_loss(drawn.float(), batch["pose_latents"].float())
-        return {"loss": sum(means.values(), torch.zeros(())), **means}
+            terms["sketch"] = F.mse_loss(drawn.float(), batch["pose_latents"].float())
+        return {"loss": sum(terms.values(), torch.zeros(())), **terms}
+
+    def state(self) -> dict[str, Tensor]:
+        """Where the rollouts have come to, for checkpoints."""
+        return {} if self.rolling is None else {f.name: getattr(self.rolling, f.name) for f in fields(History)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.rolling = History(**state) if state else None
 
     def _path_loss(
         self, states: Float[Tensor, "b m n"], actions: Float[Tensor, "b m-1 a"], past: Tensor
@@ -227,6 +254,7 @@ class WorldRecipe:
         self,
         history: History,
         action: Float[Tensor, "b a"],
+        *,
         now: Float[Tensor, "b c h w"],
         data: Float[Tensor, "b c h w"],
         state: Float[Tensor, "b n"],
@@ -261,7 +289,7 @@ class WorldRecipe:
             terms["state"] = terms.get("state", 0) + F.smooth_l1_loss((read - state) / model.kinematics.scale, zero)
             if success is not None:
                 terms["success"] = terms.get("success", 0) + F.binary_cross_entropy_with_logits(logit, success)
-        return history.append(action, imagined, on_imagined[1].detach()), terms
+        return history.append(action, imagined, on_imagined[1].detach().float()), terms
 
     def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """Open-loop rollouts of held-out episodes, beside copying the last frame and the tokenizer's own ceiling."""
