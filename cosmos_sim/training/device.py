@@ -63,20 +63,26 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
+def computes_in_bf16(device: torch.device, mode: Autocast) -> bool:
+    """What ``mode`` comes to on that device."""
+    return mode == "bf16" or (mode == "auto" and has_fast_bf16(device))
+
+
 def autocast(device: torch.device, mode: Autocast) -> AbstractContextManager[Any]:
     """The context in which losses are computed; a new one for each use."""
-    enabled = mode == "bf16" or (mode == "auto" and has_fast_bf16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=computes_in_bf16(device, mode))
 
 
-def stream_seed(seed: int, step: int, stream: Stream) -> int:
-    """A seed for one stream of one step, mixed by NumPy's ``SeedSequence``."""
-    return int(np.random.SeedSequence((seed, step, stream)).generate_state(1)[0])
+def stream_seed(seed: int, step: int, stream: Stream, part: int = 0) -> int:
+    """A seed for one stream of one step, in one part of the batch, mixed by NumPy's ``SeedSequence``."""
+    return int(np.random.SeedSequence((seed, step, stream, part)).generate_state(1)[0])
 
 
-def stream_generator(seed: int, step: int, stream: Stream, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator of one stream of one step: a function of its arguments and nothing else."""
-    return torch.Generator(device).manual_seed(stream_seed(seed, step, stream))
+def stream_generator(
+    seed: int, step: int, stream: Stream, device: torch.device | str = "cpu", *, part: int = 0
+) -> torch.Generator:
+    """The generator of one stream of one step, in one part of the batch: a function of these and nothing else."""
+    return torch.Generator(device).manual_seed(stream_seed(seed, step, stream, part))
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from cosmos_sim.training.config import EmaKind
-from cosmos_sim.training.weights import named_weights
+from cosmos_sim.training.weights import named_weights, own_shard
 
 
 def fixed_decay(step: int, decay: float) -> float:
@@ -41,19 +42,23 @@ def power_decay(step: int, exponent: float) -> float:
 
 
 class Ema:
-    """A running average of a model's floating-point parameters; buffers and frozen parameters are copied as they are.
+    """A running average of a model's trained parameters; buffers are copied as they are, frozen parameters left alone.
 
-    It holds on to the model's tensors: move the model to its device before.
+    It holds on to the model's tensors, and of sharded ones has the same shards: place and shard the model before.
     """
 
     def __init__(self, model: nn.Module, value: float, kind: EmaKind = "fixed") -> None:
         """``value`` is the decay of a ``fixed`` average, the relative width of a ``power`` one."""
-        self._current = named_weights(model)
+        self._model = model
+        current = named_weights(model)
+        self._current = {
+            name: tensor
+            for name, tensor in current.items()
+            if tensor.requires_grad or not isinstance(tensor, nn.Parameter)
+        }
         self.weights = {name: tensor.detach().clone() for name, tensor in self._current.items()}
-        averaged = {name for name, tensor in self._current.items() if tensor.requires_grad}
-        self._averages = [self.weights[name] for name in self.weights if name in averaged]
-        self._parameters = [self._current[name] for name in self.weights if name in averaged]
-        self._copied = [name for name in self.weights if name not in averaged]
+        self._averaged = [name for name, tensor in self._current.items() if tensor.requires_grad]
+        self._copied = [name for name in self.weights if not self._current[name].requires_grad]
         self._kind = kind
         self._value = power_exponent(value) if kind == "power" else value
 
@@ -64,22 +69,28 @@ class Ema:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """``average = decay * average + (1 - decay) * weights``, after optimiser step ``step`` (from 0)."""
-        torch._foreach_lerp_(self._averages, self._parameters, 1 - self.decay(step))
+        averages = [own_shard(self.weights[name]) for name in self._averaged]
+        parameters = [own_shard(self._current[name]) for name in self._averaged]
+        torch._foreach_lerp_(averages, parameters, 1 - self.decay(step))
         for name in self._copied:
             self.weights[name].copy_(self._current[name])
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Let the model hold the averaged weights for the length of a ``with`` block."""
-        kept = {name: tensor.detach().clone() for name, tensor in self._current.items()}
-        _copy(self.weights, self._current)
+        """Let the model hold the averaged weights within a ``with`` block, and :attr:`weights` the others."""
+        self._swap()
         try:
             yield
         finally:
-            _copy(kept, self._current)
+            self._swap()
 
-
-@torch.no_grad()
-def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-    for name, tensor in target.items():
-        tensor.copy_(source[name])
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, average in self.weights.items():
+            mine, theirs = own_shard(average), own_shard(self._current[name])
+            kept = mine.clone()
+            mine.copy_(theirs)
+            theirs.copy_(kept)
+        for module in self._model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # whole weights that it has gathered already are those of before

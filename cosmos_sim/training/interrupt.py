@@ -20,7 +20,8 @@ class Interrupted(SystemExit):
 class Interrupt:
     """Within a ``with`` block, remembers SIGINT and SIGTERM in :attr:`signal` instead of dying of them.
 
-    A second one acts as it would outside. In any but the main thread, where Python takes no signals, nothing is caught.
+    A second SIGINT acts as it would outside; a second SIGTERM does not, since schedulers send one to every process and
+    torchrun passes its own on. In any but the main thread, where Python takes no signals, nothing is caught.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Interrupt:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.signal = signum
-        self.__exit__()
+        signal.signal(signal.SIGINT, self._before[signal.SIGINT])
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""What a run leaves for people to read: metrics.jsonl, tensorboard curves and sample videos."""
+"""What a run leaves for people to read: metrics.jsonl, curves in tensorboard (and wandb), and sample videos."""
 
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,18 @@ class Log:
 
     A line of ``metrics.jsonl`` is ``{"step": n, "train/loss": ...}`` (means since the last such line) or
     ``{"step": n, "eval/...": ...}``; a number that is not finite is ``null``. Nothing in it depends on the clock, so
-    the file of a resumed run equals that of an unbroken one. Tensorboard has the same curves, and speed.
+    the file of a resumed run equals that of an unbroken one. Tensorboard has the same curves, and speed; so has Weights
+    & Biases, where a project of it is named.
     """
 
-    def __init__(self, out: Path, step: int) -> None:
+    def __init__(
+        self, out: Path, step: int, *, wandb: str | None = None, config: Mapping[str, Any] | None = None
+    ) -> None:
+        """``config`` is what Weights & Biases is told about the run.
+
+        Raises:
+            ValueError: ``wandb`` names a project, but the library is not installed or not logged in.
+        """
         from torch.utils.tensorboard import SummaryWriter  # takes a second to import
 
         self._out = out
@@ -34,6 +43,7 @@ class Log:
         self._rows = [json.loads(line) for line in kept]
         self._file = path.open("a")
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
+        self._wandb = None if wandb is None else _start_wandb(wandb, out, config or {})
 
     def figures(self, step: int, group: str) -> dict[str, float] | None:
         """What ``group`` (``"train"``, ``"eval"``) logged at ``step``, or ``None``."""
@@ -53,16 +63,19 @@ class Log:
         self.curves(step, {f"{group}/{key}": value for key, value in figures.items()})
 
     def curves(self, step: int, figures: Mapping[str, float]) -> None:
-        """Add points to tensorboard alone."""
+        """Add points to the curves alone."""
         for key, value in figures.items():
             self._board.add_scalar(key, value, step)
+        if self._wandb is not None:
+            self._wandb.log({**figures, "step": step})
 
     def videos(self, step: int, videos: Mapping[str, UInt8[ndarray, "t h w c"]], fps: float) -> None:
-        """Write ``samples/step-XXXXXXXX_name.mp4`` and show the same in tensorboard."""
+        """Write ``samples/step-XXXXXXXX_name.mp4`` and show the same beside the curves."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         for name, frames in videos.items():
-            write_mp4(self._out / "samples" / f"step-{step:08d}_{name.replace('/', '-')}.mp4", frames, fps)
+            path = self._out / "samples" / f"step-{step:08d}_{name.replace('/', '-')}.mp4"
+            write_mp4(path, frames, fps)
             image = Summary.Image(
                 height=frames.shape[1],
                 width=frames.shape[2],
@@ -71,6 +84,10 @@ class Log:
             )
             summary = Summary(value=[Summary.Value(tag=f"samples/{name}", image=image)])
             self._board._get_file_writer().add_summary(summary, step)
+            if self._wandb is not None:
+                from wandb import Video
+
+                self._wandb.log({f"samples/{name}": Video(str(path), format="mp4"), "step": step})
 
     def sync(self) -> None:
         """Put every line on the disk; call it before a checkpoint, which must not know more than the log."""
@@ -80,6 +97,8 @@ class Log:
     def close(self) -> None:
         self._file.close()
         self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
 
 
 class Window:
@@ -99,6 +118,26 @@ class Window:
 
     def state(self) -> dict[str, list[float]]:
         return {name: list(pair) for name, pair in self._sums.items()}
+
+
+def _start_wandb(project: str, out: Path, config: Mapping[str, Any]) -> Any:
+    """The run of Weights & Biases that belongs to ``out``: a new one, or the one that was begun there."""
+    try:
+        import wandb
+    except ImportError as error:
+        raise ValueError(f"wandb={project!r} is asked for, but not installed: pip install wandb") from error
+    record = out / "wandb_id"
+    if not record.exists():
+        with new_file(record) as partial:
+            partial.write_text(secrets.token_hex(8))
+    try:
+        run = wandb.init(
+            project=project, id=record.read_text(), resume="allow", name=out.name, dir=str(out), config=dict(config)
+        )
+    except wandb.errors.UsageError as error:
+        raise ValueError(f"wandb={project!r} cannot be logged to: {error} (or set WANDB_MODE=offline)") from error
+    run.define_metric("*", step_metric="step")  # its own count of steps cannot go back to where a run resumes
+    return run
 
 
 def _parse(line: str) -> dict[str, Any] | None:

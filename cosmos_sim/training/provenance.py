@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from cosmos_sim.training.config import CHANGEABLE, TrainConfig, difference, plain
+from cosmos_sim.training.device import computes_in_bf16
+from cosmos_sim.training.layout import Layout
 from cosmos_sim.training.recipe import Recipe
 
 
@@ -34,6 +36,18 @@ def provenance(recipe: Recipe, config: TrainConfig) -> dict[str, Any]:
         "train_config": plain(config),
         "commit": git_commit(),
         "torch": torch.__version__,
+    }
+
+
+def resolved(config: TrainConfig, layout: Layout) -> dict[str, Any]:
+    """What the options that depend on the machine came to."""
+    device = layout.device
+    return {
+        "device": f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device),
+        "precision": "bf16" if computes_in_bf16(device, config.autocast) else "fp32",
+        "threads": config.threads or torch.get_num_threads(),
+        "processes": layout.size,
+        "shard": layout.config.shards(layout.size),
     }
 
 

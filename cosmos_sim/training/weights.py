@@ -1,14 +1,16 @@
-"""A model's weights as named tensors, to and from safetensors files."""
+"""A model's weights as named tensors, on however many processes they lie."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
-import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 def named_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The model's own parameters and persistent buffers by name (no copies); one that has two names is listed once."""
+    """The model's own parameters and persistent buffers by name (no copies); one that has two names is listed once.
+
+    Names are those of the model before anything was wrapped around it; sharded parameters are DTensors.
+    """
     named: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, value in model.state_dict(keep_vars=True).items():
@@ -18,24 +20,15 @@ def named_weights(model: nn.Module) -> dict[str, Tensor]:
     return named
 
 
-def save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write tensors of any device and memory layout to a safetensors file."""
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}, path)
+def full_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """:func:`named_weights` one after the other, whole: only one at a time is gathered from where its shards lie.
 
-
-@torch.no_grad()
-def load_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Copy a file's tensors into ``weights``, in place.
-
-    Raises:
-        ValueError: where a name or a shape differs, naming it.
+    All processes have to go through it together, to its end.
     """
-    loaded = load_file(path)
-    odd = sorted(loaded.keys() ^ weights.keys())
-    if odd:
-        where = "is missing from" if odd[0] in weights else "is not in the model but in"
-        raise ValueError(f"{odd[0]!r} {where} {path}, as are {len(odd) - 1} others")
-    for name, tensor in weights.items():
-        if loaded[name].shape != tensor.shape:
-            raise ValueError(f"{name!r} is {tuple(loaded[name].shape)} in {path}, {tuple(tensor.shape)} in the model")
-        tensor.copy_(loaded[name])
+    for name, tensor in named_weights(model).items():
+        yield name, (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach()
+
+
+def own_shard(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, sharing its memory: all of one that is not sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

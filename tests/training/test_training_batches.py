@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +21,15 @@ from cosmos_sim.training.device import (
     select_device,
     stream_generator,
 )
+from cosmos_sim.training.layout import Layout, ParallelConfig
 
 CPU = torch.device("cpu")
+ALONE = Layout(ParallelConfig(), CPU)
 
 
 def drawn(prefetch: int, start: int = 0, steps: int = 9) -> list[torch.Tensor]:
     config = TrainConfig(steps=steps, prefetch=prefetch, accumulate=2, seed=4)
-    return [batch["x"] for step in batches(MlpRecipe(), config, CPU, start) for batch in step]
+    return [batch["x"] for step in batches(MlpRecipe(), config, ALONE, start) for batch in step]
 
 
 @pytest.mark.parametrize("prefetch", [1, 3, 20])
@@ -40,23 +43,41 @@ def test_batches_are_the_same_in_the_same_order_however_far_ahead_they_are_made(
 
 def test_an_error_in_a_batch_surfaces_at_its_step_and_no_thread_stays_behind():
     class Broken(MlpRecipe):
-        def batch(self, step, generator):
+        def batch(self, step, generator, part):
             if step == 3:
                 raise ValueError("episode 3 is broken")
-            return super().batch(step, generator)
+            return super().batch(step, generator, part)
 
-    source = batches(Broken(), TrainConfig(steps=9, prefetch=2), CPU, 0)
+    source = batches(Broken(), TrainConfig(steps=9, prefetch=2), ALONE, 0)
     assert len([next(source) for _ in range(3)]) == 3
     with pytest.raises(ValueError, match="episode 3 is broken"):
         next(source)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("batch")]
 
 
-def test_every_seed_step_and_stream_draws_its_own_numbers():
-    keys = [(seed, step, stream) for seed in (0, 1) for step in (0, 1, 2) for stream in Stream]
-    numbers = {key: torch.randn(4, generator=stream_generator(*key)) for key in keys}
+def test_every_seed_step_stream_and_part_draws_its_own_numbers():
+    keys = list(product((0, 1), (0, 1, 2), Stream, (0, 1, 2)))
+    numbers = {(*key, part): torch.randn(4, generator=stream_generator(*key, part=part)) for *key, part in keys}
     assert len({tuple(value.tolist()) for value in numbers.values()}) == len(keys)
-    assert torch.equal(numbers[1, 2, Stream.LOSS], torch.randn(4, generator=stream_generator(1, 2, Stream.LOSS)))
+    assert torch.equal(numbers[1, 2, Stream.LOSS, 0], torch.randn(4, generator=stream_generator(1, 2, Stream.LOSS)))
+
+
+def test_the_parts_of_a_batch_make_it_up_whatever_is_split():
+    class Images(MlpRecipe):
+        def splits(self, step):
+            return step % 2 == 0
+
+    config = TrainConfig(steps=2, prefetch=0)
+    whole = [batch["x"] for (batch,) in batches(Images(), config, ALONE, 0)]
+    for context, counts in ((1, (4, 4)), (2, (2, 4))):
+        layouts = [Layout(ParallelConfig(context=context), CPU, rank, 4) for rank in range(4)]
+        each = [[batch["x"] for (batch,) in batches(Images(), config, layout, 0)] for layout in layouts]
+        for step, count in enumerate(counts):
+            own = [parts[step] for parts in each]
+            assert len(own[0]) == 8 // count
+            shares = own[:: 4 // count]
+            assert torch.equal(torch.stack(shares, 1).flatten(0, 1), whole[step])
+            assert all(torch.equal(own[rank], shares[rank // (4 // count)]) for rank in range(4))
 
 
 class Pair(NamedTuple):

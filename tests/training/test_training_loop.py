@@ -9,6 +9,7 @@ import pytest
 import torch
 from mlp_recipe import MlpConfig, MlpRecipe, Shape
 from safetensors.torch import load_file
+from stored_tensors import stored_tensors
 
 from cosmos_sim.training import TrainConfig, train
 from cosmos_sim.training.device import Stream, stream_generator
@@ -35,8 +36,8 @@ def test_a_run_learns_and_leaves_everything_in_its_folder(tmp_path):
     assert lines[-1] == {"step": 300, "eval/mse": figures["mse"]}
 
     exported = load_file(tmp_path / "export" / "model.safetensors")
-    averaged = load_file(tmp_path / "checkpoints" / "step-00000300" / "ema.safetensors")
-    last = load_file(tmp_path / "checkpoints" / "step-00000300" / "model.safetensors")
+    averaged = stored_tensors(tmp_path / "checkpoints" / "step-00000300", "ema")
+    last = stored_tensors(tmp_path / "checkpoints" / "step-00000300", "model")
     assert all(torch.equal(exported[name], averaged[name]) for name in exported)
     assert not torch.equal(exported["0.weight"], last["0.weight"])
     assert torch.equal(recipe.model[0].weight, last["0.weight"])
@@ -88,9 +89,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_naming_the_step(tmp_path, facto
     with pytest.raises(FloatingPointError, match=f"{what} at step 13 of 'mlp' .*seed 0"):
         train(MlpRecipe(at={13: lambda: factor}), CONFIG, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
-    for name in ("model", "ema"):
-        saved = load_file(tmp_path / "checkpoints" / "step-00000010" / f"{name}.safetensors")
-        assert all(value.isfinite().all() for value in saved.values())
+    saved = stored_tensors(tmp_path / "checkpoints" / "step-00000010")
+    assert all(value.isfinite().all() for value in saved.values())
     assert train(MlpRecipe(), CONFIG, tmp_path) == train(MlpRecipe(), CONFIG, tmp_path.with_name("unbroken"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlp_recipe import MlpRecipe
-from safetensors.torch import load_file
+from stored_tensors import stored_tensors
 
 from cosmos_sim.training import TrainConfig, train
 
@@ -30,11 +30,10 @@ def assert_same_run(out: Path, recipe: MlpRecipe, figures: dict[str, float], unb
     expected_out, expected, expected_figures = unbroken
     assert recipe.losses == {step: expected.losses[step] for step in recipe.losses}
     assert figures == expected_figures
-    for name in ("model", "ema"):
-        file = Path("checkpoints") / "step-00000040" / f"{name}.safetensors"
-        weights, others = load_file(out / file), load_file(expected_out / file)
-        assert weights.keys() == others.keys()
-        assert all(torch.equal(weights[key], others[key]) for key in weights)
+    last = Path("checkpoints") / "step-00000040"
+    tensors, others = stored_tensors(out / last), stored_tensors(expected_out / last)
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(tensors[key], others[key]) for key in tensors)
     assert (out / "metrics.jsonl").read_text() == (expected_out / "metrics.jsonl").read_text()
 
 
@@ -78,9 +77,9 @@ def test_asked_to_stop_it_saves_and_leaves(tmp_path, unbroken, number, capsys):
 
 def test_stopped_while_evaluating_it_still_saves_a_step(tmp_path, unbroken):
     class Stopping(MlpRecipe):
-        def evaluate(self, generator):
+        def evaluate(self, generator, part):
             os.kill(os.getpid(), signal.SIGTERM)
-            return super().evaluate(generator)
+            return super().evaluate(generator, part)
 
     with pytest.raises(SystemExit):
         train(Stopping(), CONFIG, tmp_path)
@@ -109,10 +108,10 @@ def test_a_torn_checkpoint_gives_way_to_the_one_before(tmp_path, unbroken):
     with pytest.raises(FloatingPointError):
         train(MlpRecipe(at={36: lambda: float("nan")}), CONFIG, tmp_path)
     torn = tmp_path / "checkpoints" / "step-00000030"
-    content = (torn / "ema.safetensors").read_bytes()
-    (torn / "ema.safetensors").write_bytes(content[: len(content) // 2])
+    content = (torn / "__0_0.distcp").read_bytes()
+    (torn / "__0_0.distcp").write_bytes(content[: len(content) // 2])
     resumed = MlpRecipe()
-    with pytest.warns(UserWarning, match="step-00000030/ema.safetensors is damaged"):
+    with pytest.warns(UserWarning, match="step-00000030/__0_0.distcp is damaged"):
         figures = train(resumed, CONFIG, tmp_path)
     assert sorted(resumed.losses) == list(range(20, 40))
     assert_same_run(tmp_path, resumed, figures, unbroken)

@@ -1,6 +1,5 @@
 """Folders of ``torch.distributed.checkpoint``, as NVIDIA's trainer writes them, read and written tensor by tensor."""
 
-import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,19 +16,8 @@ from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
+from cosmos_sim.training.dcp_reader import METADATA, SafeReader
 from cosmos_sim.world_model.checkpoints.stored import StoredTensor, Weights
-
-METADATA = ".metadata"
-SAFE = {
-    *((metadata.__name__, name) for name in (*metadata.__all__, "_MEM_FORMAT_ENCODING")),
-    (filesystem.__name__, "_StorageInfo"),
-    ("torch", "Size"),
-    ("torch.serialization", "_get_layout"),
-    ("pathlib", "PosixPath"),
-    ("pathlib", "Path"),
-    ("collections", "OrderedDict"),
-}
-"""All that the pickled metadata of a checkpoint may name, besides dtypes."""
 
 
 def is_dcp(folder: Path) -> bool:
@@ -42,7 +30,7 @@ def read_dcp(folder: Path) -> Weights:
     Raises:
         ValueError: the metadata is damaged or names anything but a checkpoint's parts, or a file is missing or cut.
     """
-    reader = _Reader(folder)
+    reader = SafeReader(folder)
     found = reader.read_metadata()
     ends: dict[str, int] = {}
     for place in (found.storage_data or {}).values():
@@ -96,43 +84,7 @@ class _Writer(dcp.FileSystemWriter):
         return done
 
 
-class _Reader(dcp.FileSystemReader):
-    """Reads the metadata once, and without executing what a foreign pickle might hold."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._found: metadata.Metadata | None = None
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> metadata.Metadata:
-        if self._found is None:
-            self._found = read_metadata(Path(self.path) / METADATA)
-        return self._found
-
-
-def read_metadata(path: Path) -> metadata.Metadata:
-    """Unpickle a checkpoint's metadata, with nothing allowed but the classes it is made of."""
-    try:
-        with path.open("rb") as file:
-            found = _Unpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError, IndexError, KeyError) as error:
-        raise ValueError(
-            f"{path} is no metadata of a distributed checkpoint: {error or type(error).__name__}"
-        ) from error
-    if not isinstance(found, metadata.Metadata):
-        raise ValueError(f"{path} holds a {type(found).__name__}, not the metadata of a distributed checkpoint")
-    if getattr(found, "storage_meta", None) is None:
-        found.storage_meta = metadata.StorageMeta()
-    return found
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in SAFE or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is never loaded")
-
-
-def _read(reader: _Reader, name: str, entry: metadata.TensorStorageMetadata) -> Tensor:
+def _read(reader: SafeReader, name: str, entry: metadata.TensorStorageMetadata) -> Tensor:
     tensor = torch.empty(entry.size, dtype=entry.properties.dtype)
     with _alone():
         dcp.load({name: tensor}, storage_reader=reader, no_dist=True)
