@@ -20,8 +20,8 @@ from cosmos_sim.training import TrainConfig, train
 from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
 from cosmos_sim.world_model.flow import TimeDistribution
 from cosmos_sim.world_model.recipes.open_loop import open_loop_figures
-from cosmos_sim.world_model.recipes.tokenizer import load_tokenizer
 from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig
+from cosmos_sim.world_model.tokenizer_folder import load_tokenizer
 from cosmos_sim.world_model.world import World
 
 
@@ -38,13 +38,14 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("base", "sketch, 4 frames of noisy context, rollouts of 4, change predicted", sampling_steps=(1, 2, 4)),
+    Variant("base", "sketch, 4 frames of noisy context, rollouts of 8, change predicted", sampling_steps=(1, 2, 4)),
     Variant("no-sketch", "the pose as numbers only", dynamics={"sketch": False}),
     Variant("no-rollouts", "single steps from real frames only", recipe={"rollouts": (1,), "stages": ()}),
-    Variant("rollouts-8", "rollouts of 8 instead of 4", recipe={"rollouts": (1, 8)}),
+    Variant("rollouts-24", "rollouts of 24 instead of 8", recipe={"rollouts": (1, 24)}),
     Variant("clean-context", "no noise on the context", recipe={"context_level": 0.0}),
     Variant("context-2", "2 frames of context", dynamics={"context": 2}),
     Variant("context-8", "8 frames of context", dynamics={"context": 8}),
+    Variant("action-channels", "actions as channels of the input", dit={"action_injection": "channels"}),
     Variant("drawn-times", "no share of pure noise", recipe={"times": TimeDistribution()}, sampling_steps=(1, 2, 4)),
     Variant("plain-loss", "changing pixels weigh as others", recipe={"foreground": 1.0}),
     Variant("plain-draw", "all windows drawn alike", recipe={"busy": 1.0}),
@@ -113,7 +114,7 @@ def trained(
         tokenizer=str(tokenizer),
         dynamics=replace(replace(dynamics, **variant.dynamics), dit=replace(dynamics.dit, **variant.dit)),
         times=TimeDistribution(pure_noise=0.6),
-        rollouts=(1, 4),
+        rollouts=(1, 8),
         stages=(config.steps // 2,),
     )
     recipe = WorldRecipe(replace(base, **variant.recipe), store, codec, cache=cache, seed=config.seed)

@@ -18,7 +18,7 @@ from cosmos_sim.world_model.reason1 import Reason1, Reason1Config
 from cosmos_sim.world_model.sampler import named
 from cosmos_sim.world_model.text import TextConditioner
 from cosmos_sim.world_model.tiles import Tiling
-from cosmos_sim.world_model.wan import WanTokenizer
+from cosmos_sim.world_model.tokenizer_folder import open_tokenizer
 
 
 def load_predict(
@@ -37,11 +37,11 @@ def load_predict(
     compiled: bool = False,
     tiling: Tiling | None = None,
 ) -> Predict:
-    """A pipeline of a network in any format that ``cosmos-sim convert`` reads, the Wan2.1 VAE, and Cosmos-Reason1.
+    """A pipeline of a network in any format that ``cosmos-sim convert`` reads, a tokenizer, and Cosmos-Reason1.
 
     Args:
         model: the network's file or folder, or diffusers' folder of a whole pipeline.
-        tokenizer: the VAE's folder; that of the pipeline when not given.
+        tokenizer: the folder of the Wan2.1 VAE or of a small tokenizer; that in ``model`` when not given.
         text_encoder: Cosmos-Reason1-7B as released when not given; its width is the one that the network reads.
         prompt_cache: a folder for embeddings of prompts, 103 MB each as released.
         sampling: of :data:`SAMPLING`, or one's own; the post-trained checkpoint of the network's size when not given.
@@ -60,7 +60,7 @@ def load_predict(
     config = open_network(open_source(model)).config
     chosen = named(SAMPLING, sampling, "sampling") if isinstance(sampling, str) else sampling or _released(config)
     chosen = replace(chosen, **(changes or {}))
-    wan = WanTokenizer.from_pretrained(model if tokenizer is None else tokenizer, tiling=tiling).cast(kind)
+    codec = open_tokenizer(model if tokenizer is None else tokenizer, tiling=tiling).cast(kind)
     width = config.context_in_dim or config.context_dim or Reason1Config.width
     encoder = Reason1(replace(text_encoder or Reason1Config(), width=width), device=place)
 
@@ -69,9 +69,9 @@ def load_predict(
         return dit.compile_blocks() if compiled else dit
 
     return Predict(
-        PredictConfig(config, chosen, temporal=wan.temporal, spatial=wan.spatial, chunk=chunk, size=size),
+        PredictConfig(config, chosen, temporal=codec.temporal, spatial=codec.spatial, chunk=chunk, size=size),
         dit=network,
-        tokenizer=lambda: wan,
+        tokenizer=lambda: codec,
         text=None if config.context_dim is None else TextConditioner(encoder, cache=prompt_cache),
         device=place,
         low_vram=low_vram,

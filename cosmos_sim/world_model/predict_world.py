@@ -24,8 +24,10 @@ from cosmos_sim.world_model.checkpoints.load import load_dit
 from cosmos_sim.world_model.checkpoints.network import Network, save_ours
 from cosmos_sim.world_model.checkpoints.stored import StoredTensor
 from cosmos_sim.world_model.denoise import SAMPLING, SamplingConfig, denoise
-from cosmos_sim.world_model.dit import DiT
+from cosmos_sim.world_model.dit import DiT, DiTConfig
 from cosmos_sim.world_model.sampler import seeded_noise
+from cosmos_sim.world_model.tokenizer import Tokenizer
+from cosmos_sim.world_model.tokenizer_folder import open_tokenizer, save_tokenizer
 from cosmos_sim.world_model.wan import WanTokenizer
 
 KIND, FORMAT = "predict-world", 1
@@ -92,7 +94,7 @@ class PredictWorld:
     def __init__(
         self,
         config: PredictWorldConfig,
-        tokenizer: WanTokenizer,
+        tokenizer: WanTokenizer | Tokenizer,
         dit: DiT,
         *,
         context: Float[Tensor, "1 l d"] | None = None,
@@ -103,12 +105,12 @@ class PredictWorld:
         dtype: str | torch.dtype = "auto",
         sampling_steps: int | None = None,
     ) -> None:
-        _check(config.spec, tokenizer, dit)
+        _check(config.spec, tokenizer, dit.config)
         self.config, self.starts, self.card = config, starts, card
         self.sampling = config.sampling if sampling_steps is None else replace(config.sampling, steps=sampling_steps)
         self.device = select_device(str(device))
         self.dtype = select_dtype(dtype, self.device)
-        self.tokenizer = tokenizer.to(self.device).cast(self.dtype)
+        self.tokenizer = tokenizer.eval().requires_grad_(False).to(self.device).cast(self.dtype)
         self.dit = dit.to(self.device).cast(self.dtype).eval().requires_grad_(False).fuse()
         a = config.spec.action_dim
         mean, std = config.action_mean or (0.0,) * a, config.action_std or (1.0,) * a
@@ -144,7 +146,7 @@ class PredictWorld:
         starts, card, context = (folder / name for name in ("starts.safetensors", "README.md", "context.safetensors"))
         return cls(
             config,
-            WanTokenizer.from_pretrained(folder / "tokenizer"),
+            open_tokenizer(folder / "tokenizer"),
             load_dit(folder / "dit", device=place, dtype=select_dtype(dtype, place)),
             **(read_tensors(context) if context.is_file() else {}),
             starts=Starts.load(starts) if starts.is_file() else None,
@@ -156,18 +158,17 @@ class PredictWorld:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the world's folder, whole or not at all; the networks in the type that they are held in."""
-        with new_folder(Path(folder)) as beside:
-            (beside / "config.json").write_text(to_json({"kind": KIND, "format": FORMAT, **vars(self.config)}))
-            weights = {n: StoredTensor(tuple(t.shape), t.dtype, t.cpu) for n, t in self.dit.state_dict().items()}
-            save_ours(Network(self.dit.config, weights), beside / "dit")
-            self.tokenizer.save_pretrained(beside / "tokenizer")
-            if self.context is not None:
-                texts = {"context": self.context, "negative": self.negative}
-                held = {name: x.cpu().contiguous() for name, x in texts.items() if x is not None}
-                save_file(held, beside / "context.safetensors")
-            if self.starts is not None:
-                self.starts.save(beside / "starts.safetensors")
-            (beside / "README.md").write_text(self.card)
+        weights = {n: StoredTensor(tuple(t.shape), t.dtype, t.cpu) for n, t in self.dit.state_dict().items()}
+        save_world(
+            self.config,
+            Network(self.dit.config, weights),
+            self.tokenizer,
+            Path(folder),
+            context=self.context,
+            negative=self.negative,
+            starts=self.starts,
+            card=self.card,
+        )
 
     def reset(self, frames: Frames, state: Float32[ndarray, "b 0"], seeds: Sequence[int]) -> PredictState:
         """Begin ``b`` episodes from real observations (``frames[camera]``: uint8 ``b h w c``).
@@ -272,6 +273,36 @@ class PredictWorld:
         return self.dit.encode_context(context)
 
 
+def save_world(
+    config: PredictWorldConfig,
+    network: Network,
+    tokenizer: WanTokenizer | Tokenizer,
+    folder: Path,
+    *,
+    context: Float[Tensor, "1 l d"] | None = None,
+    negative: Float[Tensor, "1 l d"] | None = None,
+    starts: Starts | None = None,
+    card: str = "",
+) -> None:
+    """Write a world's folder, whole or not at all, one tensor of the network in memory at a time.
+
+    Raises:
+        ValueError: config, tokenizer and network do not go together.
+    """
+    _check(config.spec, tokenizer, network.config)
+    with new_folder(folder) as beside:
+        (beside / "config.json").write_text(to_json({"kind": KIND, "format": FORMAT, **vars(config)}))
+        save_ours(network, beside / "dit")
+        save_tokenizer(tokenizer, beside / "tokenizer")
+        if context is not None:
+            texts = {"context": context, "negative": negative}
+            held = {name: x.cpu().contiguous() for name, x in texts.items() if x is not None}
+            save_file(held, beside / "context.safetensors")
+        if starts is not None:
+            starts.save(beside / "starts.safetensors")
+        (beside / "README.md").write_text(card)
+
+
 def config_from_json(values: Mapping[str, Any], *, where: str) -> PredictWorldConfig:
     """The config in a parsed ``config.json``.
 
@@ -283,12 +314,11 @@ def config_from_json(values: Mapping[str, Any], *, where: str) -> PredictWorldCo
     return from_dict(PredictWorldConfig, {k: v for k, v in values.items() if k not in ("kind", "format")}, where=where)
 
 
-def _check(spec: WorldSpec, tokenizer: WanTokenizer, dit: DiT) -> None:
+def _check(spec: WorldSpec, tokenizer: WanTokenizer | Tokenizer, config: DiTConfig) -> None:
     """Raises a ValueError where spec, tokenizer and network do not go together."""
     latents = tokenizer.latent_length(1 + spec.chunk)
     for size in spec.cameras.values():
         tokenizer.latent_size(*size)
-    config = dit.config
     per_row = spec.chunk // (latents - 1) if config.action_layout == "latent" else spec.chunk
     if config.action_dim != per_row * spec.action_dim:
         raise ValueError(

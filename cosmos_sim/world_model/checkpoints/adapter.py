@@ -1,4 +1,7 @@
-"""LoRA adapters (W + scale B A, Hu et al. 2021) of a network: PEFT's folders, diffusers' files, NVIDIA's names."""
+"""LoRA adapters (W + scale B A, Hu et al. 2021) of a network: PEFT's folders, diffusers' files, NVIDIA's names.
+
+DoRA (Liu et al. 2024), which gives each row of that sum a trained length, is read and written as PEFT's folders alone.
+"""
 
 import json
 import re
@@ -22,11 +25,11 @@ NVIDIA_ALPHA = 32.0
 """``lora_alpha`` of NVIDIA's post-training configurations, whose checkpoints do not hold it."""
 HEADER = "lora_adapter_metadata"
 """Where diffusers keeps an adapter's configuration: the header of its safetensors file."""
+MAGNITUDE = ".lora_magnitude_vector"
 PREFIXES = ("base_model.model.", "transformer.")
 UNREAD = {
     "bias": "none",
     "modules_to_save": None,
-    "use_dora": False,
     "fan_in_fan_out": False,
     "lora_bias": False,
     "rank_pattern": None,
@@ -37,7 +40,10 @@ UNREAD = {
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA adapter: ``lora_A.weight`` (r, in) and ``lora_B.weight`` (out, r) of each module, under our names."""
+    """A LoRA adapter: ``lora_A.weight`` (r, in) and ``lora_B.weight`` (out, r) of each module, under our names.
+
+    One of DoRA also has ``lora_magnitude_vector`` (out) of each.
+    """
 
     weights: Weights
     alpha: float
@@ -55,6 +61,10 @@ class Adapter:
     @property
     def scale(self) -> float:
         return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
+
+    @property
+    def dora(self) -> bool:
+        return any(name.endswith(MAGNITUDE) for name in self.weights)
 
 
 def is_adapter(weights: Weights) -> bool:
@@ -83,12 +93,15 @@ def open_adapter(source: Source, *, alpha: float | None = None) -> Adapter:
     for name, only in UNREAD.items():
         if stated.get(name) not in (only, [], {}, None):
             raise ValueError(f"{source.path} has {name}={stated[name]!r}, which is not understood here")
-    return adapter_of(
+    adapter = adapter_of(
         source.weights,
         alpha=float(stated.get("lora_alpha", NVIDIA_ALPHA if alpha is None else alpha)),
         rslora=bool(stated.get("use_rslora", False)),
         where=str(source.path),
     )
+    if adapter.dora != bool(stated.get("use_dora", False)):
+        raise ValueError(f"{source.path}: use_dora={stated.get('use_dora')}, but magnitudes there: {adapter.dora}")
+    return adapter
 
 
 def adapter_of(weights: Weights, *, alpha: float, rslora: bool = False, where: str) -> Adapter:
@@ -101,15 +114,19 @@ def adapter_of(weights: Weights, *, alpha: float, rslora: bool = False, where: s
     for name, tensor in from_nvidia(weights).items():
         for prefix in PREFIXES:
             name = name.removeprefix(prefix)
-        found = re.fullmatch(r"(.+)\.lora_([AB])(?:\.default)?\.weight", name)
+        found = re.fullmatch(r"(.+)\.(lora_[AB]|lora_magnitude_vector)(?:\.default)?(?:\.weight)?", name)
         ours = None if found is None else our_module(found[1]) or (found[1] if diffusers_module(found[1]) else None)
         if found is None or ours is None:
             raise ValueError(f"{where}: {name} is no LoRA weight of a module of Cosmos-Predict2.5")
-        named[f"{ours}.lora_{found[2]}.weight"] = tensor
+        named[f"{ours}.{found[2]}" + (".weight" if found[2] in ("lora_A", "lora_B") else "")] = tensor
     adapter = Adapter(named, alpha, rslora)
-    if len(named) != 2 * len(adapter.modules) or not named:
-        raise ValueError(f"{where}: {len(adapter.modules)} modules, but {len(named)} weights: each needs an A and a B")
+    each = 3 if adapter.dora else 2
+    if len(named) != each * len(adapter.modules) or not named:
+        halves = "an A, a B and a magnitude" if adapter.dora else "an A and a B"
+        raise ValueError(f"{where}: {len(adapter.modules)} modules, but {len(named)} weights: each needs {halves}")
     for module in adapter.modules:
+        if adapter.dora and f"{module}{MAGNITUDE}" not in named:
+            raise ValueError(f"{where}: {module} has no magnitude, others have")
         a, b = named[f"{module}.lora_A.weight"], named.get(f"{module}.lora_B.weight")
         if b is None or len(a.shape) != 2 or len(b.shape) != 2 or not a.shape[0] == b.shape[1] == adapter.rank:
             shape = None if b is None else b.shape
@@ -119,6 +136,8 @@ def adapter_of(weights: Weights, *, alpha: float, rslora: bool = False, where: s
 
 def merge(weights: Weights, adapter: Adapter) -> dict[str, StoredTensor]:
     """The network's weights with the adapter added as they are read: W + scale B A, in fp32, rounded once.
+
+    With DoRA each row of the sum is brought to its magnitude.
 
     Raises:
         ValueError: a module of the adapter is not in the network, or has another size there.
@@ -130,7 +149,8 @@ def merge(weights: Weights, adapter: Adapter) -> dict[str, StoredTensor]:
         if base is None or base.shape != (b.shape[0], a.shape[1]):
             found = "no such module" if base is None else f"{base.shape}"
             raise ValueError(f"the adapter changes {module} of {(b.shape[0], a.shape[1])}, the network has {found}")
-        merged[f"{module}.weight"] = StoredTensor(base.shape, base.dtype, partial(_merged, base, a, b, adapter.scale))
+        read = partial(_merged, base, a, b, adapter.scale, adapter.weights.get(f"{module}{MAGNITUDE}"))
+        merged[f"{module}.weight"] = StoredTensor(base.shape, base.dtype, read)
     return merged
 
 
@@ -144,7 +164,12 @@ def save_peft(adapter: Adapter, folder: Path) -> None:
 
 
 def save_diffusers_lora(adapter: Adapter, folder: Path) -> None:
-    """Write what diffusers' ``load_lora_weights`` loads, its configuration in the header."""
+    """Write what diffusers' ``load_lora_weights`` loads, its configuration in the header.
+
+    Raises:
+        ValueError: it is one of DoRA.
+    """
+    _check_plain(adapter, "diffusers' file")
     modules = {module: f"transformer.{diffusers_module(module)}" for module in adapter.modules}
     named = {
         f"{theirs}.lora_{half}.weight": adapter.weights[f"{ours}.lora_{half}.weight"]
@@ -158,7 +183,12 @@ def save_diffusers_lora(adapter: Adapter, folder: Path) -> None:
 
 
 def save_nvidia_lora(adapter: Adapter, file: Path) -> None:
-    """Write the adapter alone under the names that NVIDIA's trainer gives it; its scale must be its configuration's."""
+    """Write the adapter alone under the names that NVIDIA's trainer gives it; its scale must be its configuration's.
+
+    Raises:
+        ValueError: it is one of DoRA.
+    """
+    _check_plain(adapter, "NVIDIA's trainer")
     named = {f"net.{name.removesuffix('.weight')}.default.weight": t for name, t in adapter.weights.items()}
     with new_file(file) as beside:
         write_torch_file(named, beside)
@@ -173,12 +203,22 @@ def lora_config(adapter: Adapter) -> dict[str, Any]:
         "lora_dropout": 0.0,
         "use_rslora": adapter.rslora,
         "bias": "none",
-        "use_dora": False,
+        "use_dora": adapter.dora,
         "rank_pattern": {},
         "alpha_pattern": {},
         "target_modules": adapter.modules,
     }
 
 
-def _merged(base: StoredTensor, a: StoredTensor, b: StoredTensor, scale: float) -> Tensor:
-    return torch.addmm(base.read().float(), b.read().float(), a.read().float(), alpha=scale).to(base.dtype)
+def _check_plain(adapter: Adapter, there: str) -> None:
+    if adapter.dora:
+        raise ValueError(f"{there} has no place for DoRA's magnitudes: merge the adapter, or write a PEFT folder")
+
+
+def _merged(
+    base: StoredTensor, a: StoredTensor, b: StoredTensor, scale: float, magnitude: StoredTensor | None
+) -> Tensor:
+    total = torch.addmm(base.read().float(), b.read().float(), a.read().float(), alpha=scale)
+    if magnitude is not None:
+        total *= (magnitude.read().float() / torch.linalg.norm(total, dim=1))[:, None]
+    return total.to(base.dtype)

@@ -13,6 +13,7 @@ from cosmos_sim.data.files import new_file
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.training.device import has_fast_bf16, select_device
 from cosmos_sim.world_model.tokenizer import Tokenizer
+from cosmos_sim.world_model.wan import WanTokenizer
 
 
 @torch.inference_mode()
@@ -52,13 +53,18 @@ def encode_store(
     return np.load(path, mmap_mode="r")
 
 
-def _fingerprint(store: EpisodeStore, tokenizer: Tokenizer) -> str:
-    digest = blake2b(digest_size=12)
+def add_encoder(digest: blake2b, tokenizer: Tokenizer | WanTokenizer) -> None:
+    """Add to a hash all that the latents of an image depend on: the encoder's weights and the tokenizer's config."""
     encoder = {**tokenizer.vae.encoder.state_dict(prefix="encoder."), **tokenizer.vae.quant_conv.state_dict()}
     for name, tensor in sorted(encoder.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().data)
     digest.update(repr(tokenizer.config).encode())
+
+
+def _fingerprint(store: EpisodeStore, tokenizer: Tokenizer) -> str:
+    digest = blake2b(digest_size=12)
+    add_encoder(digest, tokenizer)
     for frames in store.frames.values():
         path = Path(getattr(frames, "filename", ""))  # the store names its folder by what the dataset holds
         digest.update(f"{path.parent.name}/{path.name}".encode())

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from safetensors.torch import save_file
 from torch import Tensor
 
-from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.metrics.video import psnr
 from cosmos_sim.training.layout import WHOLE, Part
 from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig, to_frames, to_model
+from cosmos_sim.world_model.tokenizer_folder import load_tokenizer, write_tokenizer
 
 
 @dataclass(frozen=True)
@@ -144,28 +143,7 @@ class TokenizerRecipe:
         config = replace(self.config.tokenizer, latents_mean=tuple(self._mean), latents_std=tuple(self._std))
         if self.config.decoder_only:
             config = load_tokenizer(self.config.init or "")[1]
-        provenance = {**self.provenance, "figures": self.figures}
-        (folder / "config.json").write_text(
-            to_json({"kind": "tokenizer", "tokenizer": config, "provenance": provenance})
-        )
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}, folder / WEIGHTS)
-
-
-WEIGHTS = "tokenizer.safetensors"
-
-
-def load_tokenizer(folder: str | Path) -> tuple[Tokenizer, TokenizerConfig, Mapping[str, Any]]:
-    """A trained tokenizer, its config with latent statistics, and where it came from.
-
-    Raises:
-        ValueError: ``folder`` holds no tokenizer, or a damaged one.
-    """
-    path = find_folder(folder, "tokenizer")
-    values = read_config(path, "tokenizer")
-    config = from_dict(TokenizerConfig, values["tokenizer"], where=str(path / "config.json"))
-    tokenizer = Tokenizer(config)
-    load_weights(tokenizer, path / WEIGHTS)
-    return tokenizer, config, values["provenance"]
+        write_tokenizer(self.model, config, {**self.provenance, "figures": self.figures}, folder)
 
 
 def _median(frames: UInt8[ndarray, "n h w c"], rows: ndarray, count: int = 200) -> Float[Tensor, "h w c"]:

@@ -1,0 +1,298 @@
+"""Training of Cosmos-Predict2.5 networks, at every size and stage.
+
+Cosmos-Predict2.5 (arXiv 2511.00062), sections 3.1, 4.1, 4.2.1 and 6.6, and the released code where they differ.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from numpy import ndarray
+from torch import Tensor, nn
+
+from cosmos_sim.data.clips import Clip, ClipRef, ClipSet
+from cosmos_sim.training.device import map_tensors
+from cosmos_sim.training.layout import WHOLE, Layout, Part
+from cosmos_sim.training.parallel import Unit
+from cosmos_sim.training.weights import full_tensors, named_weights
+from cosmos_sim.world_model.attention import attention_kernels
+from cosmos_sim.world_model.context_parallel import ContextParallel
+from cosmos_sim.world_model.flops import attention_flops, forward_flops
+from cosmos_sim.world_model.flow import interpolate
+from cosmos_sim.world_model.recipes.predict_adapter import add_adapter
+from cosmos_sim.world_model.recipes.predict_conditions import Conditioner, Conditions, check_fit
+from cosmos_sim.world_model.recipes.predict_config import PredictRecipeConfig
+from cosmos_sim.world_model.recipes.predict_draws import draw, is_image_step, noise_like
+from cosmos_sim.world_model.recipes.predict_export import Stream, export, trained
+from cosmos_sim.world_model.recipes.predict_latents import Latents
+from cosmos_sim.world_model.recipes.predict_loss import known_mask, velocity_errors
+from cosmos_sim.world_model.recipes.predict_sample import continued
+from cosmos_sim.world_model.recipes.predict_start import Start, thaw
+from cosmos_sim.world_model.recipes.predict_text import Captions
+from cosmos_sim.world_model.tokenizer import Tokenizer
+from cosmos_sim.world_model.units import dit_units
+from cosmos_sim.world_model.wan import WanTokenizer
+
+
+@dataclass(frozen=True)
+class PredictBatch:
+    """Samples of one size. Those that are not in the cache of latents come as frames, to be encoded on the device."""
+
+    names: list[str]
+    keys: list[str]
+    """Of the latents in the cache."""
+    latents: list[Tensor | None]
+    frames: list[Tensor | None]
+    seeds: list[int]
+    """Of each sample's noise."""
+    time: Float[Tensor, "b"]
+    known: Int64[Tensor, "b"]
+    conditions: Conditions
+
+
+class PredictRecipe:
+    """Train a :class:`~cosmos_sim.world_model.dit.DiT`; satisfies :class:`cosmos_sim.training.Recipe`.
+
+    Args:
+        clips: the data, made for the config's stage.
+        tokenizer: frozen; it goes to the device when a clip is encoded.
+        start: the network and where its weights come from.
+        cache: the folder of latents, which any number of runs and processes may share.
+        captions: embeddings of the clips' captions, for a network that reads them.
+        seed: of the choice of image steps; that of the run.
+        workers: threads that decode clips.
+        provenance: whatever else the export should say about its making.
+
+    Raises:
+        ValueError: stage, data, tokenizer and network do not go together.
+    """
+
+    name = "predict"
+
+    def __init__(
+        self,
+        config: PredictRecipeConfig,
+        clips: ClipSet,
+        tokenizer: WanTokenizer | Tokenizer,
+        start: Start,
+        *,
+        cache: Path,
+        captions: Captions | None = None,
+        seed: int = 0,
+        workers: int = 4,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        stage = config.stage
+        check_fit(config.dit, stage, tokenizer, action_dim=clips.action_dim, text=captions is not None)
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        self.config, self.clips, self.start, self.seed = config, clips, start, seed
+        self.batch_size, self.provenance = stage.batch_size, dict(provenance or {})
+        self.latents = Latents(tokenizer, cache)
+        mean, std = self._action_figures()
+        self.conditioner = Conditioner(config.dit, tokenizer.temporal, captions, mean, std)
+        self.model = start.network()
+        if config.adapter is not None:
+            add_adapter(self.model, config.adapter)
+            thaw(self.model, start.fresh)
+        self.held_out = clips.held_out(config.eval_clips, images=stage.frames == 1)
+        if not self.held_out:  # too few videos to keep one from training
+            first = torch.Generator().manual_seed(0)
+            self.held_out = clips.draw(config.eval_clips, first, images=stage.frames == 1, part=WHOLE)
+        self.figures: dict[str, float] = {}
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._context: ContextParallel | None = None
+        self._kernels: ExitStack | None = None
+
+    def units(self) -> Sequence[Unit]:
+        return dit_units(self.model)
+
+    def initialise(self, module: nn.Module, name: str) -> None:
+        self.start.initialise(module, name)
+
+    def split_context(self, layout: Layout) -> None:
+        assert layout.context_group is not None
+        self._context = ContextParallel(self.model, layout.context_group)
+
+    def splits(self, step: int) -> bool:
+        """Whether the samples of ``step`` are videos, whose tokens a context group shares."""
+        return not is_image_step(step, seed=self.seed, share=self.config.stage.images)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        if self._kernels is not None:
+            self._kernels.close()
+
+    def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> PredictBatch:
+        stage, images = self.config.stage, not self.splits(step)
+        refs = self.clips.draw(stage.batch_size, generator, images=images, part=part)
+        seeds: list[int] = part.of(torch.randint(2**62, (stage.batch_size,), generator=generator)).tolist()
+        shares = (1.0,) if images else stage.known
+        draws = draw(seeds, times=self.config.times, known=shares, text_dropout=stage.text_dropout)
+        return self._batch(refs, seeds, time=draws.time, known=draws.known, dropped=draws.dropped.tolist())
+
+    def loss(self, batch: PredictBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        self._choose_kernels(generator.device)
+        data = self._data(batch, generator.device)
+        return {"loss": self._errors(batch, data, video=self.splits(step)).mean()}
+
+    def names(self, batch: PredictBatch) -> list[str]:
+        return batch.names
+
+    def cost(self, batch: PredictBatch) -> tuple[int, int]:
+        """Tokens, and operations of the loss and its gradient. A matrix product costs its own again for the gradient of
+        its input and, unless its weights are frozen, for theirs; attention costs twice its own again."""
+        config, context = self.config.dit, batch.conditions.context
+        size, text = self._latent_size(batch), 0 if context is None else context.shape[1]
+        forward = forward_flops(config, size, text_tokens=text)
+        operations = 3 * forward
+        if self.config.adapter is not None:
+            operations = 2 * forward + attention_flops(config, size, text_tokens=text)
+        count = len(batch.names)
+        return count * math.prod(size) // math.prod(config.patch), count * operations
+
+    def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
+        """The loss on frames to be generated of held-out clips, by noise level (``loss/0.5``), and its mean.
+
+        Videos begin from one given latent where the stage trains that. Noise is each clip's own, always the same.
+        """
+        whole = len(self.held_out) // part.count * part.count
+        totals = dict.fromkeys(self.config.levels, 0.0)
+        refs = part.of(self.held_out[:whole]) if whole else self.held_out
+        for ref in refs:
+            batch = map_tensors(self._held_out(ref), lambda tensor: tensor.to(generator.device))
+            data = self._data(batch, generator.device)
+            generated = 1 - float(batch.known) / data.shape[2]
+            for level in self.config.levels:
+                at_level = replace(batch, time=torch.full_like(batch.time, level))
+                error = self._errors(at_level, data, video=self.config.stage.frames > 1)
+                totals[level] += float(error) / generated / len(refs)
+        self.figures = {f"loss/{level:g}": total for level, total in totals.items()}
+        self.figures["loss"] = sum(totals.values()) / len(totals)
+        return self.figures
+
+    def sample(self, generator: torch.Generator) -> dict[str, UInt8[ndarray, "t h w c"]]:
+        """Held-out clips, real above generated from the same beginning, text and actions."""
+        shown = {}
+        for ref in self.held_out[: self.config.samples]:
+            batch = map_tensors(self._held_out(ref), lambda tensor: tensor.to(generator.device))
+            data = self._data(batch, generator.device)
+            self._share_tokens(self.config.stage.frames > 1)
+            known = data[:, :, : int(batch.known)]
+            latent = continued(self.model, known, noise_like(data, batch.seeds), self.config.sampling, batch.conditions)
+            real, generated = self.latents.frames(data), self.latents.frames(latent)
+            shown[batch.names[0]] = np.concatenate([real, generated], axis=1)
+        return shown
+
+    def export(self, folder: Path) -> None:
+        parts = {name: tensor.shape for name, tensor in named_weights(self.model).items()}
+        stream = Stream(full_tensors(self.model))
+        network, adapter = trained(parts, stream, self.config.dit, self.config.adapter)
+        provenance = {**self.provenance, "new weights": len(self.start.fresh), "skipped clips": len(self.clips.skipped)}
+        export(
+            folder,
+            network,
+            None if self.start.fresh else adapter,
+            self.config,
+            clips=self.clips,
+            held_out=self.held_out,
+            tokenizer=self.latents.tokenizer,
+            conditioner=self.conditioner,
+            figures=self.figures,
+            provenance=provenance,
+        )
+        stream.finish()
+
+    def _batch(
+        self,
+        refs: Sequence[ClipRef],
+        seeds: list[int],
+        *,
+        time: Float[Tensor, "b"],
+        known: Int64[Tensor, "b"],
+        dropped: Sequence[bool] | None = None,
+    ) -> PredictBatch:
+        """The clips of ``refs``, found or decoded; those that turn out to be broken are replaced."""
+        found = list(self._pool.map(self._find_or_load, refs))
+        refs = [ref for ref, _, _ in found]
+        return PredictBatch(
+            names=[self.clips.name(ref) for ref in refs],
+            keys=[ref.key for ref in refs],
+            latents=[latent for _, latent, _ in found],
+            frames=[None if clip is None else torch.from_numpy(clip.frames) for _, _, clip in found],
+            seeds=seeds,
+            time=time,
+            known=known,
+            conditions=self.conditioner(
+                [self.clips.caption(ref) for ref in refs], [self.clips.action(ref) for ref in refs], dropped=dropped
+            ),
+        )
+
+    def _find_or_load(self, ref: ClipRef) -> tuple[ClipRef, Tensor | None, Clip | None]:
+        """The latents of a clip, or else the clip; and which it is, in case that another stands in for it."""
+        if (latent := self.latents.find(ref.key)) is not None:
+            return ref, latent, None
+        clip = self.clips.load_or_replace(ref)
+        if clip.ref != ref and (latent := self.latents.find(clip.ref.key)) is not None:
+            return clip.ref, latent, None
+        return clip.ref, None, clip
+
+    def _held_out(self, ref: ClipRef) -> PredictBatch:
+        """A batch of one held-out clip, with noise and given latents that are always the same."""
+        shares = self.config.stage.known if self.config.stage.frames > 1 else (1.0,)
+        known = 1 if shares[1:2] != () and shares[1] > 0 else int(np.argmax(shares))
+        seed = int(ref.key[:15], 16)
+        return self._batch([ref], [seed], time=torch.ones(1), known=torch.tensor([known]))
+
+    def _data(self, batch: PredictBatch, device: torch.device) -> Float[Tensor, "b c t h w"]:
+        return self.latents.of(batch.latents, batch.frames, batch.keys, device)
+
+    def _errors(self, batch: PredictBatch, data: Float[Tensor, "b c t h w"], *, video: bool) -> Float[Tensor, "b"]:
+        """Each sample's squared error at its time and from its given latents."""
+        noise = noise_like(data, batch.seeds)
+        mask = known_mask(batch.known, data)
+        time = batch.time.to(data.dtype)
+        noisy = torch.where(mask, data, interpolate(data, noise, time[:, None, None, None, None]))
+        timestep = 1000 * time[:, None].expand(-1, data.shape[2])
+        if self.config.known_time is not None:
+            timestep = torch.where(mask[:, 0, :, 0, 0], 1000 * self.config.known_time, timestep)
+        self._share_tokens(video)
+        predicted = self.model(
+            noisy, timestep, mask.to(data.dtype), context=batch.conditions.context, action=batch.conditions.action
+        )
+        return velocity_errors(predicted, data, noise, mask)
+
+    def _share_tokens(self, video: bool) -> None:
+        if self._context is not None:
+            self._context.enabled = video
+
+    def _choose_kernels(self, device: torch.device) -> None:
+        """Attention's fastest kernels until :meth:`close`: the backward pass, which comes later, needs the same."""
+        if device.type == "cuda" and self._kernels is None:
+            self._kernels = ExitStack()
+            self._kernels.enter_context(attention_kernels())
+
+    def _latent_size(self, batch: PredictBatch) -> tuple[int, int, int]:
+        latent, frames = batch.latents[0], batch.frames[0]
+        if latent is not None:
+            t, h, w = latent.shape[1:]
+            return t, h, w
+        assert frames is not None
+        codec = self.latents.tokenizer
+        return codec.latent_length(len(frames)), *codec.latent_size(frames.shape[1], frames.shape[2])
+
+    def _action_figures(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+        """What actions are normalised by: a world's own figures where training begins from one, else the data's."""
+        if not self.config.stage.actions or not self.config.normalise_actions:
+            return None, None
+        if self.start.action_mean is not None:
+            return self.start.action_mean, self.start.action_std
+        figures = self.clips.action_statistics()
+        return figures.mean, figures.scale

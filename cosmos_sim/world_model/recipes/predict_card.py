@@ -1,0 +1,65 @@
+"""The model card that a trained Predict2.5 network carries as its ``README.md``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cosmos_sim.world_model.recipes.predict_config import PredictRecipeConfig
+
+WORLD = """\
+```python
+import gymnasium, cosmos_sim
+env = gymnasium.make("CosmosWorld-v0", world="PATH OF THIS FOLDER", reward_model=YOUR_JUDGE_OF_FRAMES)
+```"""
+NETWORK = """\
+```bash
+cosmos-sim generate --model FOLDER --sampling predict2.5-2b-pretrained --prompt "..." --out videos
+```"""
+
+
+def predict_card(config: PredictRecipeConfig, provenance: Mapping[str, Any]) -> str:
+    """Markdown: what the network is, what it takes, how it was made, and its loss on held-out clips."""
+    dit, stage = config.dit, config.stage
+    made = dict(provenance)
+    figures: Mapping[str, float] = made.pop("figures", {})
+    what = "an action-conditioned world" if stage.actions else "a video network"
+    adapter = config.adapter
+    trained = "all weights" if adapter is None else f"{adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}"
+    sizes = ", ".join(f"{height}x{width}" for height, width in stage.sizes)
+    actions = "none" if dit.action_dim is None else f"rows of {dit.action_dim} ({dit.action_layout})"
+    text = "none" if dit.context_dim is None else config.text or "the zero embedding alone"
+    lines = [
+        "---",
+        "library_name: cosmos-sim",
+        "tags: [robotics, world-model, video-generation]",
+        "---",
+        "",
+        f"# Cosmos-Predict2.5: {what} of {dit.num_blocks} blocks of width {dit.model_channels}",
+        "",
+        WORLD if stage.actions else NETWORK,
+        "",
+        "| | |",
+        "|---|---|",
+        f"| frames | {stage.frames} of {sizes} |",
+        f"| given latents | {', '.join(f'{k}: {share:g}' for k, share in enumerate(stage.known) if share)} |",
+        f"| text | {text} |",
+        f"| actions | {actions} |",
+        f"| trained | {trained} |",
+        f"| from | {config.init or 'random weights'} |",
+        f"| shift of times | {stage.shift:g} |",
+        "",
+        "## How it was made",
+        "",
+        *(f"- {name}: `{value}`" for name, value in made.items()),
+        "",
+        "## Loss on held-out clips, by noise level",
+        "",
+        "Squared error of the velocity on frames to be generated; where latents have unit variance, zeros would have 2.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.4g} |" for name, value in figures.items()),
+        "",
+        "A network made from NVIDIA's weights stays under the licence of those weights.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,83 @@
+"""Clips as latents: found in the cache, or encoded by the tokenizer and put there."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from cosmos_sim.data.latent_cache import LatentCache
+from cosmos_sim.world_model.modulation import without_autocast
+from cosmos_sim.world_model.recipes.latents import add_encoder
+from cosmos_sim.world_model.tokenizer import Tokenizer
+from cosmos_sim.world_model.wan import WanTokenizer
+
+
+class Latents:
+    """What a frozen tokenizer makes of clips, on disk under each clip's key and the tokenizer's fingerprint.
+
+    Latents are kept in half precision (they have unit variance), and are rounded to it before they are first used, so
+    that a clip is the same whether it was found or encoded.
+
+    Args:
+        tokenizer: it is moved to where latents are wanted.
+        folder: of the cache; several runs and processes may share it.
+    """
+
+    def __init__(self, tokenizer: WanTokenizer | Tokenizer, folder: Path) -> None:
+        self.tokenizer = tokenizer.eval().requires_grad_(False)
+        self.cache = LatentCache(folder)
+        self.encoded = 0
+        """Clips encoded so far."""
+        digest = blake2b(digest_size=8)
+        add_encoder(digest, tokenizer)
+        digest.update(str(tokenizer.dtype).encode())
+        self.fingerprint = digest.hexdigest()
+
+    def find(self, key: str) -> Float[Tensor, "c t h w"] | None:
+        """The latents of the clip of that key, on the CPU in half precision; ``None`` if they are not there."""
+        found = self.cache.get(self._key(key))
+        return None if found is None else torch.from_numpy(found)
+
+    @torch.no_grad()
+    def encode(self, frames: UInt8[Tensor, "t h w 3"], key: str, device: torch.device) -> Float[Tensor, "c t h w"]:
+        """The latents of a clip, on ``device`` in half precision; the cache has them from then on.
+
+        Raises:
+            FloatingPointError: the latents are not finite in half precision.
+        """
+        self.tokenizer.to(device)
+        with without_autocast(frames.to(device)):
+            latent = self.tokenizer.encode(frames[None].to(device))[0].half()
+        if not latent.isfinite().all():
+            raise FloatingPointError(f"the tokenizer's latents of a clip (key {key}) hold NaN or infinity")
+        self.cache.put(self._key(key), latent.cpu().numpy())
+        self.encoded += 1
+        return latent
+
+    def of(
+        self, found: Sequence[Tensor | None], frames: Sequence[Tensor | None], keys: Sequence[str], device: torch.device
+    ) -> Float[Tensor, "b c t h w"]:
+        """A batch in fp32 on ``device``: of each clip the latents that were found, or else its frames encoded."""
+        rows = []
+        for latent, pixels, key in zip(found, frames, keys, strict=True):
+            if latent is None:
+                assert pixels is not None, "a clip has neither latents nor frames"
+                latent = self.encode(pixels, key, device)
+            rows.append(latent.to(device))
+        return torch.stack(rows).float()
+
+    @torch.no_grad()
+    def frames(self, latent: Float[Tensor, "1 c t h w"]) -> UInt8[ndarray, "t h w 3"]:
+        """A latent video decoded."""
+        self.tokenizer.to(latent.device)
+        with without_autocast(latent):
+            shown: np.ndarray = self.tokenizer.decode(latent)[0].cpu().numpy()
+        return shown
+
+    def _key(self, key: str) -> str:
+        return f"{key}-{self.fingerprint}"

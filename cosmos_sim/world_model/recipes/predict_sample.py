@@ -1,0 +1,43 @@
+"""A look at what a network in training generates."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cosmos_sim.world_model.denoise import SamplingConfig, denoise
+from cosmos_sim.world_model.recipes.predict_conditions import Conditions
+
+
+def continued(
+    network: nn.Module,
+    known: Float[Tensor, "b c k h w"],
+    noise: Float[Tensor, "b c t h w"],
+    sampling: SamplingConfig,
+    conditions: Conditions,
+) -> Float[Tensor, "b c t h w"]:
+    """The latents that ``noise`` leads to after those that are ``known`` (none, maybe), under ``conditions``."""
+    return denoise(
+        _Called(network),
+        noise,
+        sampling,
+        known=known if known.shape[2] else None,
+        context=conditions.context,
+        action=conditions.action,
+    )
+
+
+@dataclass(frozen=True)
+class _Called:
+    """A network that is only ever called, as in training: sharded weights are gathered for calls, not for methods."""
+
+    network: nn.Module
+
+    def __call__(self, latent: Tensor, timestep: Tensor, condition_mask: Tensor, **given: Any) -> Tensor:
+        given.pop("first_block_cache")
+        found: Tensor = self.network(latent, timestep, condition_mask, **given)
+        return found
+
+    def encode_context(self, context: Tensor) -> Any:
+        return context

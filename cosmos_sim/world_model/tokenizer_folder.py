@@ -1,0 +1,64 @@
+"""Tokenizers on disk: the Wan2.1 VAE in diffusers' folder, and small ones in ours."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from cosmos_sim.data.files import new_folder
+from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
+from cosmos_sim.world_model.tiles import Tiling
+from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
+from cosmos_sim.world_model.wan import WanTokenizer
+
+KIND, WEIGHTS = "tokenizer", "tokenizer.safetensors"
+
+
+def open_tokenizer(folder: str | os.PathLike[str], *, tiling: Tiling | None = None) -> WanTokenizer | Tokenizer:
+    """The tokenizer in a folder, or in its ``vae`` (Wan) or ``tokenizer`` (small); on the CPU, in fp32.
+
+    Args:
+        tiling: of the Wan VAE alone.
+
+    Raises:
+        ValueError: there is no tokenizer, or a damaged one, or ``tiling`` would be ignored.
+    """
+    for path in (Path(folder), Path(folder) / KIND):
+        config = path / "config.json"
+        if config.is_file() and json.loads(config.read_text()).get("kind") == KIND:
+            if tiling is not None:
+                raise ValueError(f"{tiling} would be ignored: {path} is a small tokenizer, which needs no tiles")
+            return load_tokenizer(path)[0]
+    return WanTokenizer.from_pretrained(folder, tiling=tiling)
+
+
+def save_tokenizer(tokenizer: WanTokenizer | Tokenizer, folder: Path) -> None:
+    """Write the folder that :func:`open_tokenizer` reads, whole or not at all."""
+    if isinstance(tokenizer, WanTokenizer):
+        tokenizer.save_pretrained(folder)
+    else:
+        with new_folder(folder) as beside:
+            write_tokenizer(tokenizer, tokenizer.config, {}, beside)
+
+
+def write_tokenizer(tokenizer: Tokenizer, config: TokenizerConfig, provenance: Mapping[str, Any], folder: Path) -> None:
+    """Write a small tokenizer's config and weights into ``folder``."""
+    (folder / "config.json").write_text(to_json({"kind": KIND, "tokenizer": config, "provenance": provenance}))
+    save_file({k: v.detach().cpu().contiguous() for k, v in tokenizer.state_dict().items()}, folder / WEIGHTS)
+
+
+def load_tokenizer(folder: str | os.PathLike[str]) -> tuple[Tokenizer, TokenizerConfig, Mapping[str, Any]]:
+    """A small tokenizer, its config with latent statistics, and where it came from.
+
+    Raises:
+        ValueError: ``folder`` holds no tokenizer, or a damaged one.
+    """
+    path = find_folder(folder, KIND)
+    values = read_config(path, KIND)
+    config = from_dict(TokenizerConfig, values["tokenizer"], where=str(path / "config.json"))
+    tokenizer = Tokenizer(config)
+    load_weights(tokenizer, path / WEIGHTS)
+    return tokenizer, config, values["provenance"]
