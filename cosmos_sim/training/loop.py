@@ -103,7 +103,7 @@ class _Run:
             check_same_run(newest, run, out)
             self.start = newest["step"]
             self.window = Window(newest["window"])
-            self.checkpoints.load(self.start, run_tensors(self.model, self.ema, self.optimizer))
+            self.checkpoints.load(self.start, self.tensors())
             self.say(f"resuming {out} after step {self.start}")
         self.pending: list[_Step] = []
         self.judge = Judge(recipe, config, out, layout, self.ema)
@@ -243,7 +243,13 @@ class _Run:
         if self.log is not None:
             self.log.sync()
         meta = {**self.provenance, "window": self.window.state()}
-        self.checkpoints.save(step, run_tensors(self.model, self.ema, self.optimizer), meta)
+        self.checkpoints.save(step, self.tensors(), meta)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds."""
+        carried = self.recipe.state() if hasattr(self.recipe, "state") else {}
+        tensors = run_tensors(self.model, self.ema, self.optimizer)
+        return tensors | {f"recipe.{name}": tensor for name, tensor in carried.items()}
 
     def stopped(self, done: int, signum: int) -> Interrupted:
         self.checkpoints.wait()

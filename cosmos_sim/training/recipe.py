@@ -32,6 +32,8 @@ class Recipe(Protocol):
     - ``cost(batch) -> (tokens, operations)`` of a loss and its gradient, for all samples of this part of the batch
       (recomputation does not count); then tokens per second and the share of the device's peak (MFU) are shown.
     - ``names(batch) -> list[str]``: which samples these are, for the record of a step whose loss is not finite.
+    - ``state() -> dict[str, Tensor]``: what ``loss`` carries from step to step, kept in checkpoints and restored in
+      place: always the same names and shapes. For recipes that train in one process.
     - ``close()``: called once, at the end, however that comes.
 
     To train on several processes it has to have the first of these, and to say in ``batch`` which part is whose:

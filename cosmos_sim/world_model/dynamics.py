@@ -74,8 +74,8 @@ class History:
         """An episode's start: the past is the first frame, standing still; past actions are the mean action."""
         return cls(
             anchor=latent,
-            latents=latent[:, None].expand(-1, context, -1, -1, -1),
-            states=state[:, None].expand(-1, context, -1),
+            latents=latent[:, None].repeat(1, context, 1, 1, 1),
+            states=state[:, None].repeat(1, context, 1),
             actions=state.new_zeros(len(state), context - 1, action_dim),
         )
 
@@ -94,6 +94,9 @@ class History:
             return torch.where(mine.view(-1, *[1] * (a.ndim - 1)), a, b)
 
         return History(*(chosen(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
+
+    def to(self, device: torch.device) -> "History":
+        return History(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     @staticmethod
     def join(parts: Sequence["History"]) -> "History":

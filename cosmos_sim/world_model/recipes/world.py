@@ -129,8 +129,13 @@ class WorldRecipe:
             torch.manual_seed(seed)
             self.model = Dynamics(config.dynamics)
         self.seed = seed
-        self.rolling: History | None = None
-        """Where the rollouts of the last training step have come to; ``None`` begins them anew from real frames."""
+        self.rolling = History.begin(
+            torch.zeros(config.batch_size, config.dynamics.dit.latent_channels, *config.dynamics.latent_size),
+            torch.zeros(config.batch_size, config.dynamics.state_dim),
+            context=config.dynamics.context,
+            action_dim=config.dynamics.action_dim,
+        )
+        """Where the rollouts of the last training step have come to."""
         self.held_out = store.held_out or store.train
         self.spec = spec or spec_of(store, horizon=config.horizon)
         dims = (dict(self.spec.cameras), self.spec.action_dim, self.spec.state_dim)
@@ -209,8 +214,7 @@ class WorldRecipe:
         history = History(
             anchor=batch["anchor"].float(), latents=latents[:, :k], states=states[:, :k], actions=actions[:, : k - 1]
         )
-        if self.rolling is not None:
-            history = history.where(batch["begins"], self.rolling)
+        history = history.where(batch["begins"], self.rolling.to(latents.device))
         self.rolling, terms = self._step_loss(
             history,
             actions[:, -1],
@@ -229,10 +233,7 @@ class WorldRecipe:
 
     def state(self) -> dict[str, Tensor]:
         """Where the rollouts have come to, for checkpoints."""
-        return {} if self.rolling is None else {f.name: getattr(self.rolling, f.name) for f in fields(History)}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.rolling = History(**state) if state else None
+        return {f.name: getattr(self.rolling, f.name) for f in fields(History)}
 
     def _path_loss(
         self, states: Float[Tensor, "b m n"], actions: Float[Tensor, "b m-1 a"], past: Tensor
