@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend
 
 import cosmos_sim
+from cosmos_sim.training.speed import peak_flops
 from cosmos_sim.world_model.attention import attention_kernels, pays_in_products
 from cosmos_sim.world_model.checkpoints.names import diffusers_module
 from cosmos_sim.world_model.dit import DiT, DiTConfig, preset
 from cosmos_sim.world_model.execution import CudaGraphs
 from cosmos_sim.world_model.first_block import FirstBlockCache
-from cosmos_sim.world_model.flops import forward_flops, peak_flops
+from cosmos_sim.world_model.flops import forward_flops
 
 TEXT = 512
 

@@ -8,15 +8,6 @@ import math
 
 from cosmos_sim.world_model.dit import DiTConfig
 
-PEAKS = {
-    "B200": 2250e12,
-    "H200": 989e12,
-    "H100 80GB HBM3": 989e12,
-    "H100 PCIe": 756e12,
-    "A100": 312e12,
-}
-"""Dense bf16 operations a second, as the maker states them, by a part of the name that torch gives the device."""
-
 
 def forward_flops(
     config: DiTConfig, size: tuple[int, int, int], *, text_tokens: int = 0, batch: int = 1, cached_text: bool = False
@@ -30,28 +21,46 @@ def forward_flops(
     Raises:
         ValueError: the size does not divide into patches, or there is text that nobody reads, or none where it is read.
     """
-    if any(s < p or s % p for s, p in zip(size, config.patch, strict=True)):
-        raise ValueError(f"latent of t h w = {size} does not divide into patches of {config.patch}")
-    if (text_tokens > 0) != (config.context_dim is not None):
-        raise ValueError(f"text_tokens={text_tokens}, but context_dim={config.context_dim}")
+    attention = attention_flops(config, size, text_tokens=text_tokens)
     d, rank, patch = config.model_channels, config.adaln_lora_dim, math.prod(config.patch)
-    frames, rows, columns = (s // p for s, p in zip(size, config.patch, strict=True))
-    tokens = frames * rows * columns
+    frames, tokens = _tokens(config, size)
 
-    seen = tokens * (frames + 1) / (2 * frames) if config.causal else tokens
-    attention = 8 * tokens * d * d + 4 * tokens * seen * d
+    projections = 8 * tokens * d * d
     mlp = 4 * tokens * d * int(d * config.mlp_ratio)
-    block = attention + mlp + (3 if config.context_dim is not None else 2) * 8 * frames * d * rank
+    block = projections + mlp + (3 if config.context_dim is not None else 2) * 8 * frames * d * rank
     text = 0
     if config.context_dim is not None:
         own = frames if config.action_injection == "cross_attention" else 0
-        block += 4 * tokens * d * d + 4 * tokens * (text_tokens + (own > 0)) * d + 4 * own * config.context_dim * d
+        block += 4 * tokens * d * d + 4 * own * config.context_dim * d
         if not cached_text:
             block += 4 * text_tokens * config.context_dim * d
             text = 2 * text_tokens * (config.context_in_dim or 0) * config.context_dim
     time = 8 * frames * d * d
     ends = 2 * tokens * d * patch * (config.in_channels + config.latent_channels) + 6 * frames * d * rank
-    return round(batch * (config.num_blocks * block + text + time + _action_flops(config, frames) + ends))
+    return batch * (config.num_blocks * block + attention + text + time + _action_flops(config, frames) + ends)
+
+
+def attention_flops(config: DiTConfig, size: tuple[int, int, int], *, text_tokens: int = 0) -> int:
+    """Those of :func:`forward_flops` in attention itself, of one sample: scores, and the sums of values under them.
+
+    Raises:
+        ValueError: as :func:`forward_flops`.
+    """
+    if any(s < p or s % p for s, p in zip(size, config.patch, strict=True)):
+        raise ValueError(f"latent of t h w = {size} does not divide into patches of {config.patch}")
+    if (text_tokens > 0) != (config.context_dim is not None):
+        raise ValueError(f"text_tokens={text_tokens}, but context_dim={config.context_dim}")
+    frames, tokens = _tokens(config, size)
+    pairs = tokens * tokens * (frames + 1) // (2 * frames) if config.causal else tokens * tokens
+    if config.context_dim is not None:
+        pairs += tokens * (text_tokens + (config.action_injection == "cross_attention"))
+    return config.num_blocks * 4 * pairs * config.model_channels
+
+
+def _tokens(config: DiTConfig, size: tuple[int, int, int]) -> tuple[int, int]:
+    """Temporal tokens, and all tokens."""
+    frames, rows, columns = (s // p for s, p in zip(size, config.patch, strict=True))
+    return frames, frames * rows * columns
 
 
 def _action_flops(config: DiTConfig, frames: int) -> int:
@@ -64,18 +73,6 @@ def _action_flops(config: DiTConfig, frames: int) -> int:
     }[config.action_injection]
     rows = frames if config.action_layout == "latent" else 1
     return sum(2 * rows * 4 * config.model_channels * (config.action_dim + out) for out in outputs)
-
-
-def peak_flops(device_name: str) -> float:
-    """Dense bf16 operations a second of a CUDA device, by ``torch.cuda.get_device_name()``.
-
-    Raises:
-        ValueError: for a device that is not in :data:`PEAKS`.
-    """
-    for part, peak in PEAKS.items():
-        if part in device_name:
-            return peak
-    raise ValueError(f"no peak speed known of {device_name!r} (known: {sorted(PEAKS)})")
 
 
 def utilisation(flops: float, seconds: float, peak: float) -> float:

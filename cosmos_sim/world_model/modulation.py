@@ -50,7 +50,9 @@ def modulate(
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6).to(x.dtype)
+    """In the input's dtype, with sums in fp32: autocast would keep a copy of ``x`` in fp32 for the backward pass."""
+    with without_autocast(x):
+        return F.layer_norm(x, x.shape[-1:], eps=1e-6)
 
 
 def without_autocast(x: Tensor) -> torch.autocast:

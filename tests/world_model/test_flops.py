@@ -6,8 +6,9 @@ from tiny_dit import TINY, inputs
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from cosmos_sim.training.speed import peak_flops
 from cosmos_sim.world_model.dit import DiT, DiTConfig, preset
-from cosmos_sim.world_model.flops import forward_flops, peak_flops, utilisation
+from cosmos_sim.world_model.flops import attention_flops, forward_flops, utilisation
 
 CONFIGS = {
     "text": TINY,
@@ -28,6 +29,8 @@ def test_counts_what_torch_counts(name: str):
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(**given)
     assert forward_flops(config, (3, 4, 10), text_tokens=text, batch=2) == counter.get_total_flops()
+    in_attention = counter.get_flop_counts()["Global"].get(torch.ops.aten.bmm, 0)
+    assert 2 * attention_flops(config, (3, 4, 10), text_tokens=text) == in_attention
     if text:
         with torch.no_grad():
             given["context"] = model.encode_context(given["context"])
