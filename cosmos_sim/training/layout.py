@@ -132,14 +132,6 @@ class Layout:
         together = self.config.context if split else 1
         return Part(self.rank // together, self.size // together)
 
-    def loss_factor(self, *, split: bool) -> float:
-        """What the mean loss over this process's part is multiplied with before the backward pass.
-
-        Gradients are averaged over all processes. Where a context group splits its samples, each of its processes has
-        the gradient through its own tokens only, so that the sum over the group is wanted: its size makes up for it.
-        """
-        return float(self.config.context if split else 1)
-
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` is true in any process."""
         if self.size == 1:
@@ -150,10 +142,9 @@ class Layout:
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes of a tensor that has the same shape in each, on the run's device or the CPU."""
-        if self.size == 1:
-            return values
         total = values.detach().clone()
-        dist.all_reduce(total)
+        if self.size > 1:
+            dist.all_reduce(total)
         return total / self.size
 
     def gather(self, value: object) -> list[Any]:

@@ -33,7 +33,7 @@ def parallelise(
 ) -> None:
     """Put ``model`` on the layout's device and, of several processes, this one's share of it; in place.
 
-    Weights, gradients and their reduction are fp32 everywhere; with ``bf16`` weights are gathered, and computed with,
+    Weights, gradients and their reduction (the mean over all processes) are fp32 everywhere; with ``bf16`` weights are gathered, and computed with,
     in bf16 (inputs are left as they are: the model, or autocast, brings them to that). All processes start from the
     values that the first one has. On one process nothing is sharded and weights stay fp32.
 

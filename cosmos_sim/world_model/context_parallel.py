@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.distributed._functional_collectives import all_gather_tensor_autograd, all_to_all_single_autograd
 
 from cosmos_sim.world_model.attention import SelfAttention
-from cosmos_sim.world_model.block import Signal
 from cosmos_sim.world_model.dit import DiT
 
 
@@ -41,8 +40,8 @@ class ContextParallel:
         self.enabled = True
         """Whether tokens are shared: for videos they should be, for images there are too few."""
         self.group, self.degree, self.rank = group, degree, group.rank()
-        self.size = (0, 0)
-        self.rope: tuple[Tensor, Tensor] | None = None
+        self.size = [0, 0]
+        self.rope: tuple[Tensor, ...] = ()
         dit.blocks[0].register_forward_pre_hook(self._split)
         for block in dit.blocks:
             block.register_forward_pre_hook(self._place)
@@ -55,17 +54,15 @@ class ContextParallel:
         if not self.enabled:
             return None
         x, signal, *rest = inputs
-        t, h, w = x.shape[1:4]
-        self.size = h, w
-        cos, sin = (self._cut(rearrange(table, "(t n) e -> t n e", t=t)).flatten(0, 1) for table in signal.rope)
-        self.rope = cos, sin
+        t, *self.size = x.shape[1:4]
+        tables = (rearrange(table, "(t n) e -> t n e", t=t) for table in signal.rope)
+        self.rope = tuple(self._cut(table).flatten(0, 1) for table in tables)
         return rearrange(self._cut(x.flatten(2, 3)), "b t n d -> b t 1 n d"), signal, *rest
 
     def _place(self, block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not self.enabled:
             return None
         x, signal, *rest = inputs
-        assert isinstance(signal, Signal) and self.rope is not None
         return x, signal._replace(rope=self.rope), *rest
 
     def _join(self, layer: nn.Module, inputs: tuple[Any, ...], out: Tensor) -> Float[Tensor, "b t h w p"] | None:
