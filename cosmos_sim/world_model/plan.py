@@ -150,12 +150,12 @@ def check(workload: Workload, asked: Asked, gpus: int) -> None:
     for name, value in {"gpus": gpus, **degrees}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
-    heads = workload.network.num_heads
-    if asked.context is not None and heads % asked.context:
-        near = min((d for d in range(1, heads + 1) if heads % d == 0), key=lambda d: abs(d - asked.context))
-        raise ValueError(f"context={asked.context} does not divide the {heads} heads; context={near} does")
-    if asked.context not in (None, 1) and workload.frames == 1:
-        raise ValueError(f"context={asked.context} would be ignored: tokens of images are not shared (frames=1)")
+    heads, context = workload.network.num_heads, asked.context or 1
+    if heads % context:
+        near = min((n for n in range(1, heads + 1) if heads % n == 0), key=lambda n: abs(n - context))
+        raise ValueError(f"context={context} does not divide the {heads} heads; context={near} does")
+    if context > 1 and workload.frames == 1:
+        raise ValueError(f"context={context} would be ignored: tokens of images are not shared (frames=1)")
     blocks = workload.network.num_blocks
     if asked.shard is not None and asked.shard > blocks:
         raise ValueError(f"shard={asked.shard} is more than the {blocks} blocks; give more to replicate or context")

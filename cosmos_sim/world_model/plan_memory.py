@@ -90,9 +90,8 @@ def memory(workload: Workload, parallel: ParallelConfig, gpus: int) -> Memory:
 
     rounded = load.itemsize
     if gpus > 1:
-        ends = rounded * count.ends + 4 * count.ends_exact
-        gathered = ends + 2 * (rounded * count.block + 4 * count.block_exact)
-        parts.append(Part("weights gathered for two blocks", gathered, gathered, gathered, ends))
+        gathered = 2 * (rounded * count.block + 4 * count.block_exact)
+        parts.append(Part("weights gathered for two blocks", gathered, gathered, gathered, 0))
         reduced = rounded * count.block + 4 * count.block_exact + 4 * block
         parts.append(Part("gradients of a block, being scattered", 0, reduced, reduced, 0))
     elif workload.bf16:

@@ -59,6 +59,7 @@ def traffic(workload: Workload, parallel: ParallelConfig, gpus: int, device: Dev
     """
     count, blocks, passes = weights(workload.network), workload.network.num_blocks, workload.accumulate
     ranks, found = parallel.shards(gpus) * parallel.context, []
+    units = 2 * blocks + 3  # see dit_units
 
     def add(name: str, sent: float, *, calls: int, group: Group, hidden: bool = True) -> None:
         seconds = sent / group.speed(device) + calls * group.latency
@@ -67,14 +68,13 @@ def traffic(workload: Workload, parallel: ParallelConfig, gpus: int, device: Dev
     if ranks > 1:
         shards = Group(ranks)
         size, others = 2 if workload.bf16 else 4, (ranks - 1) / ranks
-        inside = others * blocks * (size * count.block + 4 * count.block_exact)
-        ends = others * (size * count.ends + 4 * count.ends_exact)
-        add("weights gathered, forward", inside + ends, calls=blocks + 1, group=shards)
-        add("weights gathered, backward", inside, calls=blocks, group=shards)
-        add("gradients scattered, fp32", others * 4 * count.all, calls=blocks + 1, group=shards)
+        gathered = others * (size * count.rounded + 4 * (count.all - count.rounded))
+        add("weights gathered, forward", gathered, calls=units, group=shards)
+        add("weights gathered, backward", gathered, calls=units, group=shards)
+        add("gradients scattered, fp32", others * 4 * count.all, calls=units, group=shards)
     if (copies := parallel.replicate) > 1:
         sent = 2 * 4 * count.all / ranks * (copies - 1) / copies
-        add("gradients added over copies, fp32", sent, calls=2 * (blocks + 1), group=Group(copies, apart=ranks))
+        add("gradients added over copies, fp32", sent, calls=2 * units, group=Group(copies, apart=ranks))
     if (degree := workload.context(parallel)) > 1:
         load, others = workload.load(parallel), (degree - 1) / degree
         runs = 2 if parallel.checkpointing == "none" else 3
