@@ -33,9 +33,9 @@ def parallelise(
 ) -> None:
     """Put ``model`` on the layout's device and, of several processes, this one's share of it; in place.
 
-    Weights, gradients and their reduction (the mean over all processes) are fp32 everywhere; with ``bf16`` weights are gathered, and computed with,
-    in bf16 (inputs are left as they are: the model, or autocast, brings them to that). All processes start from the
-    values that the first one has. On one process nothing is sharded and weights stay fp32.
+    Weights, gradients and their mean over all processes are fp32 everywhere; with ``bf16`` weights are gathered, and
+    computed with, in bf16 (inputs are left as they are: the model, or autocast, brings them to that). All processes
+    start from the values that the first one has. On one process nothing is sharded and weights stay fp32.
 
     Args:
         units: inner modules before those around them; what none of them holds is gathered for the whole forward pass.
@@ -45,7 +45,7 @@ def parallelise(
 
     Raises:
         ValueError: more shards than blocks; checkpointing or compiling a model without blocks; a unit's module that is
-            not in the model; meta tensors without ``initialise``, or beside units in a module that holds them.
+            not in the model; meta tensors without ``initialise``, or in a module around those of units.
     """
     names = {module: name for name, module in model.named_modules()}
     strangers = [type(module).__name__ for unit in units for module in unit.modules if module not in names]
@@ -109,7 +109,7 @@ class _Filler:
         else:
             own = _own_tensors(module)
             if any(tensor.is_meta for tensor in own):
-                raise ValueError(f"{self.names[module]!r} holds meta tensors of its own beside units: put it in none")
+                raise ValueError(f"{self.names[module]!r} has meta tensors beside modules of units: give them a module")
             for child in module.children():
                 self.fill(child)
             self._send(own)

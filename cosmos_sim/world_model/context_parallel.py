@@ -38,7 +38,8 @@ class ContextParallel:
         if heads % degree:
             raise ValueError(f"{heads} attention heads do not divide among context={degree} processes")
         self.enabled = True
-        """Whether tokens are shared: for videos they should be, for images there are too few."""
+        """Whether tokens are shared: for videos they should be, for images there are too few. It stays as it is from a
+        forward pass to the end of its backward pass, in which blocks may run again."""
         self.group, self.degree, self.rank = group, degree, group.rank()
         self.size = [0, 0]
         self.rope: tuple[Tensor, ...] = ()
