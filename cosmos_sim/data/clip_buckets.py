@@ -14,6 +14,9 @@ from numpy import ndarray
 _SLACK = 1e-3
 """The share by which a stated rate may miss a round one (29.97 for 30 is not slower), and by which frames may."""
 
+_ALIKE = 0.1
+"""Of the logarithm of aspect ratios: 192x320 and 704x1280 (0.09 apart) are both "16:9"."""
+
 
 @dataclass(frozen=True, eq=False)
 class Bucket:
@@ -50,14 +53,16 @@ class Bucket:
 def choose_size(size: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Which of ``sizes`` images of ``size`` (height, width) are brought to.
 
-    Of those with the nearest aspect ratio (by its logarithm) the largest that needs no enlarging, else the smallest.
+    It is brought to the nearest aspect ratio (by its logarithm). Of the sizes that share this ratio, or almost, as the
+    same shape is rounded otherwise at another resolution, the largest that needs no enlarging is taken, else the
+    smallest.
     """
 
-    def distance(to: tuple[int, int]) -> float:
-        return abs(math.log(size[0] / size[1]) - math.log(to[0] / to[1]))
+    def shape(of: tuple[int, int]) -> float:
+        return math.log(of[0] / of[1])
 
-    nearest = min(map(distance, sizes))
-    alike = sorted((to for to in sizes if distance(to) <= nearest + 1e-9), key=math.prod)
+    nearest = min(sizes, key=lambda to: abs(shape(to) - shape(size)))
+    alike = sorted((to for to in sizes if abs(shape(to) - shape(nearest)) < _ALIKE), key=math.prod)
     covered = [to for to in alike if to[0] <= size[0] and to[1] <= size[1]]
     return covered[-1] if covered else alike[0]
 

@@ -224,7 +224,7 @@ class ClipSet:
                 ref = self._usable(ref.bucket, ref.window)
 
     def name(self, ref: ClipRef) -> str:
-        """What a message calls a clip, e.g. ``"folder/file.mp4@12s"``."""
+        """What a message calls a clip, e.g. ``"folder/file.mp4@12.00s"``."""
         return self._name(ref.item, ref.start)
 
     def caption(self, ref: ClipRef) -> str:
@@ -279,7 +279,7 @@ class ClipSet:
 
     def _name(self, item: int, start: int) -> str:
         described = self._plan.items[item]
-        return described.name if described.image else f"{described.name}@{start / described.fps:g}s"
+        return described.name if described.image else f"{described.name}@{start / described.fps:.2f}s"
 
     def _usable(self, bucket: int, window: int) -> ClipRef:
         """The first clip of :meth:`Bucket.order` of which nothing bad is known, and nothing bad seen from outside."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy import ndarray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torchvision.transforms import functional as transforms
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -38,7 +38,8 @@ def image_size(path: Path) -> tuple[int, int]:
     check_file(path, "image")
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5  # the EXIF orientations that swap the sides
+            # PNG's own getexif would decode the image. Orientations from 5 on swap the sides.
+            turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) >= 5
             return (image.width, image.height) if turned else (image.height, image.width)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{str(path)!r} is not a readable image: {error}") from error
