@@ -21,6 +21,7 @@ import gymnasium
 import numpy as np
 import torch
 from clock import now
+from log import Log
 from provenance import provenance
 
 from cosmos_sim.envs.world_vector import CosmosWorldVector
@@ -90,19 +91,6 @@ def main() -> None:
         if kind == device.type and worlds in reached:
             verdict = "met" if reached[worlds] >= bar else "NOT met"
             log(f"bar for {worlds} world(s): {bar:.0f} steps/s, {verdict} with {reached[worlds]:.1f}")
-
-
-class Log:
-    """Prints lines and keeps them in a file, which is complete after every line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.write_text("")
-
-    def __call__(self, line: str) -> None:
-        print(line, flush=True)
-        with self.path.open("a") as file:
-            file.write(line + "\n")
 
 
 def begin(world: World, worlds: int) -> Any:

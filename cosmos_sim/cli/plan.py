@@ -18,7 +18,6 @@ def plan(
     context: int | None = None,
     checkpointing: Literal["none", "selective", "attention", "full"] | None = None,
     compile: bool = True,
-    ema: bool = True,
     tokens: float | None = None,
     json: Path | None = None,
 ) -> None:
@@ -40,7 +39,6 @@ def plan(
         context: GPUs that share the tokens of a video; the heads divide by it.
         checkpointing: What each block keeps: everything, products and attention, attention alone, or its input.
         compile: Whether blocks are compiled.
-        ema: Whether an average over the weights is kept on the GPUs.
         tokens: A budget, such as 1e12, to tell the days of.
         json: A file for all figures.
     """
@@ -55,7 +53,7 @@ def plan(
 
     if tokens is not None and not tokens >= 1:
         raise ValueError(f"tokens must be at least 1, not {tokens}")
-    workload = Workload(network(preset), size(resolution), frames, batch, accumulate, ema)
+    workload = Workload(network(preset), size(resolution), frames, batch, accumulate)
     asked = Asked(replicate, shard, context, checkpointing)
     advice = advise(workload, asked, gpus=gpus, device=gpu, compiled=compile)
     print(advice_text(advice, name=preset, tokens=tokens))
