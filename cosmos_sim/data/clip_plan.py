@@ -77,7 +77,9 @@ def plan_clips(sources: Sequence[Source], files: FileRecords, config: ClipConfig
         held += _held(found, config.held_out)
     if config.captions:
         _check_captions(items)
-    rows: dict[tuple[str, bool], list[Row]] = {(kind, h): [] for kind in ("video", "still", "image") for h in (0, 1)}
+    rows: dict[tuple[str, bool], list[Row]] = {
+        (kind, h): [] for kind in ("video", "still", "image") for h in (False, True)
+    }
     left_out: dict[str, str] = {}
     for index, (item, kept) in enumerate(zip(items, held, strict=True)):
         if item.broken is None:

@@ -224,7 +224,7 @@ class ClipSet:
                 ref = self._usable(ref.bucket, ref.window)
 
     def name(self, ref: ClipRef) -> str:
-        """What a message calls a clip, e.g. ``"folder/file.mp4@12.00s"``."""
+        """What a message calls a clip, e.g. ``"folder/file.mp4@12.000s"``."""
         return self._name(ref.item, ref.start)
 
     def caption(self, ref: ClipRef) -> str:
@@ -254,21 +254,20 @@ class ClipSet:
         return statistics(self._training_actions())
 
     def _training_actions(self) -> Iterator[Float32[ndarray, "t a"]]:
-        for bucket in (self._plan.buckets[k] for k in self._plan.pools[False, False]):
-            for item in bucket.items.tolist():
-                source, index = self._plan.origin[item]
-                stride = source.stride(index, self._config.rate(self._plan.items[item]))
-                action = source.action(index, 0, (self._plan.items[item].length - 1) // stride, stride)
+        for bucket in self._plan.pools[False, False]:
+            for k in self._plan.buckets[bucket].items.tolist():
+                item, (source, index) = self._plan.items[k], self._plan.origin[k]
+                stride = source.stride(index, self._config.rate(item))
+                action = source.action(index, 0, (item.length - 1) // stride, stride)
                 yield action[np.isfinite(action).all(axis=1)]
 
     def _action(self, item: int, start: int, frames: int) -> Float32[ndarray, "t-1 a"] | None:
         if self.action_dim is None or frames == 1:
             return None
         source, index = self._plan.origin[item]
+        stride = source.stride(index, self._config.rate(self._plan.items[item]))
         try:
-            action = source.action(
-                index, start, frames - 1, source.stride(index, self._config.rate(self._plan.items[item]))
-            )
+            action = source.action(index, start, frames - 1, stride)
         except ValueError as error:
             raise BrokenClip(self._name(item, start), str(error)) from error
         finite = np.isfinite(action).all(axis=1)
@@ -279,12 +278,13 @@ class ClipSet:
 
     def _name(self, item: int, start: int) -> str:
         described = self._plan.items[item]
-        return described.name if described.image else f"{described.name}@{start / described.fps:.2f}s"
+        return described.name if described.image else f"{described.name}@{start / described.fps:.3f}s"
 
     def _usable(self, bucket: int, window: int) -> ClipRef:
         """The first clip of :meth:`Bucket.order` of which nothing bad is known, and nothing bad seen from outside."""
-        for candidate in self._plan.buckets[bucket].order(window):
-            item, start = self._plan.buckets[bucket].window(candidate)
+        windows = self._plan.buckets[bucket]
+        for candidate in windows.order(window):
+            item, start = windows.window(candidate)
             if self._plan.items[item].name in self._skips or self._name(item, start) in self._skips:
                 continue
             try:
@@ -292,10 +292,10 @@ class ClipSet:
             except BrokenClip as broken:
                 self._skips.add(broken)
         name, why = list(self.skipped.items())[-1]
-        raise ValueError(f"all {len(self._plan.buckets[bucket])} clips are broken, the last of them {name}: {why}")
+        raise ValueError(f"all {len(windows)} clips are broken, the last of them {name}: {why}")
 
     def _ref(self, bucket: int, window: int, index: int, start: int) -> ClipRef:
-        size, frames, item = self._plan.buckets[bucket].size, self._plan.buckets[bucket].frames, self._plan.items[index]
+        item, size, frames = self._plan.items[index], self._plan.buckets[bucket].size, self._plan.buckets[bucket].frames
         try:
             digests = [self._files.digest(file) for file in item.files]
         except OSError as error:

@@ -168,13 +168,13 @@ def test_episodes_that_do_not_hold_together_are_named(bridge: Path, encode: Enco
     assert "missing" in reasons["lost"]
     assert "states of shape (14, 2)" in reasons["bare"]
     assert "0 videos, camera 0 is not among them" in reasons["blind"]
-    with pytest.warns(UserWarning, match=r"nan.json, camera 0@\d.\d\ds: action \d must be finite"):
+    with pytest.warns(UserWarning, match=r"nan.json, camera 0@\d.\d+s: action \d must be finite"):
         refs = drawn(clips, seeds=40)
     seen = {clips.name(ref) for ref in refs}
     assert {name for name in clips.skipped if "nan.json" in name} == {
-        f"{bridge}/annotation/train/nan.json, camera 0@{start / 4:.2f}s" for start in (9, 10)
+        f"{bridge}/annotation/train/nan.json, camera 0@{start / 4:.3f}s" for start in (9, 10)
     }
-    assert f"{bridge}/annotation/train/nan.json, camera 0@{8 / 4:.2f}s" in seen
+    assert f"{bridge}/annotation/train/nan.json, camera 0@{8 / 4:.3f}s" in seen
     for ref in refs:
         action = clips.action(ref)
         assert action is not None

@@ -198,7 +198,7 @@ def test_actions_that_are_not_finite_cost_the_windows_that_hold_them(copy: Path,
     spoilt = table.set_column(column, table.schema.field("action"), [pa.array(list(actions), table["action"].type)])
     pq.write_table(spoilt, file)
     clips = clip_set(copy, tmp_path, {"cameras": ["top"]}, held_out=0.0)
-    with pytest.warns(UserWarning, match=r"episode 1, camera top@\d.\d\ds: action \d must be finite"):
+    with pytest.warns(UserWarning, match=r"episode 1, camera top@\d.\d+s: action \d must be finite"):
         places = {place(clips.name(ref))[::2] for ref in drawn(clips, 120)}
     assert {place(name)[::2] for name in clips.skipped} == {(1, start) for start in (8, 9, 10, 11)}
     assert places == {
