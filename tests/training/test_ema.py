@@ -67,6 +67,7 @@ def test_swapping_gives_the_model_the_average_and_takes_it_back():
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     model[0].bias.requires_grad_(False)
     ema = Ema(model, 0.5)
+    assert "0.bias" not in ema.weights
     first = model[0].weight.detach().clone()
     with torch.no_grad():
         model[0].weight.add_(1.0)
@@ -76,6 +77,7 @@ def test_swapping_gives_the_model_the_average_and_takes_it_back():
     mean = model[1].running_mean.clone()
     with ema.swapped():
         torch.testing.assert_close(model[0].weight, first + 0.6)
+        torch.testing.assert_close(ema.weights["0.weight"], first + 1.0)
         assert torch.equal(model[0].bias, torch.full((2,), 3.0))
         assert torch.equal(model[1].running_mean, mean)
     assert torch.equal(model[0].weight, first + 1.0)

@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 from stored_tensors import stored_tensors
 
 from cosmos_sim.training import TrainConfig, train
-from cosmos_sim.training.device import Stream, stream_generator
+from cosmos_sim.training.device import Stream, has_fast_bf16, stream_generator
 from cosmos_sim.training.interrupt import only_run
+from cosmos_sim.training.layout import ParallelConfig
+from cosmos_sim.training.provenance import git_commit
 
 CONFIG = TrainConfig(steps=30, lr=1e-2, warmup=5, save_every=10, eval_every=10, log_every=7, ema=0.9, device="cpu")
 
@@ -84,11 +86,55 @@ def test_a_finished_run_is_left_alone(tmp_path, capsys):
     assert files == {path: path.stat().st_mtime_ns for path in files}
 
 
+def test_the_last_weights_are_exported_too_where_asked(tmp_path):
+    class Judged(MlpRecipe):
+        def export(self, folder):
+            super().export(folder)
+            assert self.evaluations == {"export": 1, "export_plain": 2}[folder.name.split(".")[1]]
+
+    config = dataclasses.replace(CONFIG, eval_every=100)
+    train(Judged(), config, tmp_path)
+    asked = dataclasses.replace(config, export_plain=True)
+    again = MlpRecipe()
+    figures = train(again, asked, tmp_path)
+    assert not again.losses
+    for folder, group in (("export", "ema"), ("export_plain", "model")):
+        exported = load_file(tmp_path / folder / "model.safetensors")
+        stored = stored_tensors(tmp_path / "checkpoints" / "step-00000030", group)
+        assert all(torch.equal(exported[name], stored[name]) for name in exported)
+    train(Judged(), asked, tmp_path.with_name("at once"))
+    assert json.loads((tmp_path.with_name("at once") / "metrics.json").read_text()) == figures
+
+
+def test_checkpoints_say_what_the_options_came_to(tmp_path):
+    train(MlpRecipe(), dataclasses.replace(CONFIG, steps=2, threads=1, autocast="auto"), tmp_path)
+    meta = json.loads((tmp_path / "checkpoints" / "step-00000002" / "checkpoint.json").read_text())
+    precision = "bf16" if has_fast_bf16(torch.device("cpu")) else "fp32"
+    assert meta["resolved"] == {"device": "cpu", "precision": precision, "threads": 1, "processes": 1, "shard": 1}
+    assert meta["commit"] == git_commit()
+    assert meta["train_config"]["parallel"]["context"] == 1
+
+
+def test_what_cannot_be_done_alone_is_refused_before_the_first_step(tmp_path):
+    recipe = MlpRecipe()
+    for option, message in (
+        ({"shard": 2}, "need 2 processes, but there is 1"),
+        ({"checkpointing": "full"}, "checkpointing='full' would be ignored: Sequential has no blocks"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(recipe, dataclasses.replace(CONFIG, parallel=ParallelConfig(**option)), tmp_path)
+    assert not recipe.losses
+    assert not (tmp_path / "checkpoints").exists()
+
+
 @pytest.mark.parametrize(("factor", "what"), [(math.nan, "loss is nan"), (math.inf, "loss is inf")])
 def test_a_loss_that_is_not_finite_stops_the_run_naming_the_step(tmp_path, factor, what):
     with pytest.raises(FloatingPointError, match=f"{what} at step 13 of 'mlp' .*seed 0"):
         train(MlpRecipe(at={13: lambda: factor}), CONFIG, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
+    record = json.loads((tmp_path / "bad_step.json").read_text())
+    assert (record["step"], record["seed"], record["processes"][0]["samples"]) == (13, 0, [])
+    assert not math.isfinite(record["processes"][0]["figures"]["loss"])
     saved = stored_tensors(tmp_path / "checkpoints" / "step-00000010")
     assert all(value.isfinite().all() for value in saved.values())
     assert train(MlpRecipe(), CONFIG, tmp_path) == train(MlpRecipe(), CONFIG, tmp_path.with_name("unbroken"))

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from mlp_recipe import MlpRecipe
 from stored_tensors import stored_tensors
 
 from cosmos_sim.training import TrainConfig, train
+from cosmos_sim.training.interrupt import Interrupt
 
 CONFIG = TrainConfig(
     steps=40, lr=1e-2, warmup=5, save_every=10, eval_every=8, log_every=7, ema=0.9, keep=3, device="cpu", threads=1
@@ -37,28 +36,6 @@ def assert_same_run(out: Path, recipe: MlpRecipe, figures: dict[str, float], unb
     assert (out / "metrics.jsonl").read_text() == (expected_out / "metrics.jsonl").read_text()
 
 
-def test_killed_at_any_moment_it_resumes_bit_for_bit(tmp_path, unbroken):
-    script = f"""
-import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from mlp_recipe import MlpRecipe
-from cosmos_sim.training import train
-from test_training_resume import CONFIG
-train(MlpRecipe(at={{26: lambda: os.kill(os.getpid(), signal.SIGKILL)}}), CONFIG, {str(tmp_path)!r})
-"""
-    root = Path(__file__).parents[2]
-    killed = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "checkpoints" / "step-00000030").exists()
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 26, "train/lo')
-
-    resumed = MlpRecipe()
-    figures = train(resumed, CONFIG, tmp_path)
-    assert sorted(resumed.losses) == list(range(20, 40))
-    assert_same_run(tmp_path, resumed, figures, unbroken)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_saves_and_leaves(tmp_path, unbroken, number, capsys):
     before = signal.getsignal(number)
@@ -73,6 +50,21 @@ def test_asked_to_stop_it_saves_and_leaves(tmp_path, unbroken, number, capsys):
     figures = train(resumed, CONFIG, tmp_path)
     assert sorted(resumed.losses) == list(range(17, 40))
     assert_same_run(tmp_path, resumed, figures, unbroken)
+
+
+def test_schedulers_that_ask_twice_are_not_impatient():
+    outside: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: outside.append(number))
+    try:
+        with Interrupt() as interrupt:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert interrupt.signal == signal.SIGTERM
+            assert not outside
+            os.kill(os.getpid(), signal.SIGINT)
+            assert outside == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_stopped_while_evaluating_it_still_saves_a_step(tmp_path, unbroken):
