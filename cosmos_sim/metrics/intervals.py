@@ -1,6 +1,8 @@
-"""Intervals on a proportion, and the exact test for two proportions measured on the same trials."""
+"""Intervals on a proportion and on a mean, and the exact test for two proportions measured on the same trials."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum, isfinite
 
 from scipy import stats
 
@@ -49,6 +51,22 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval
     return Interval(max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
 
 
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
+    """Student's interval on a mean: ``m +- t s / sqrt(n)``, t the quantile with ``n - 1`` degrees of freedom.
+
+    Raises:
+        ValueError: fewer than two values, one that is not finite, or ``confidence`` outside of (0, 1).
+    """
+    n = len(values)
+    if n < 2 or not all(isfinite(value) for value in values):
+        raise ValueError(f"an interval on a mean needs two values or more, all finite, got {list(values)}")
+    _check_confidence(confidence)
+    mean = fsum(values) / n
+    deviation = (fsum((value - mean) ** 2 for value in values) / (n - 1)) ** 0.5
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * deviation / n**0.5
+    return Interval(mean - half, mean + half)
+
+
 def mcnemar_exact(only_first: int, only_second: int) -> float:
     """Two-sided exact p that two verdicts on the same trials succeed equally often (McNemar, 1947).
 
@@ -70,5 +88,9 @@ def _check(successes: int, trials: int, confidence: float) -> None:
         raise ValueError(f"a rate needs at least one trial, got {trials}")
     if not 0 <= successes <= trials:
         raise ValueError(f"successes must lie between 0 and the {trials} trials, got {successes}")
+    _check_confidence(confidence)
+
+
+def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence}")

@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from cosmos_sim.metrics.intervals import Interval, clopper_pearson, mcnemar_exact, wilson
+from cosmos_sim.metrics.intervals import Interval, clopper_pearson, mcnemar_exact, mean_interval, wilson
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 7), (1, 7), (24, 30), (7, 7), (113, 400)])
@@ -48,3 +48,16 @@ def test_mcnemar_without_disagreement_and_with_a_negative_count():
     assert mcnemar_exact(0, 0) == 1.0
     with pytest.raises(ValueError, match="-2"):
         mcnemar_exact(3, -2)
+
+
+def test_interval_on_a_mean_equals_scipy():
+    values = [3.0, 1.5, 2.25, 9.0, -1.0]
+    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    ours = mean_interval(values, confidence=0.9)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, float("nan")]])
+def test_means_without_an_interval_are_refused(values: list[float]):
+    with pytest.raises(ValueError, match="two values or more"):
+        mean_interval(values)
