@@ -73,7 +73,7 @@ def find(group: Group, tokens: Sequence[str]) -> tuple[Command, list[str]]:
 
 def run(command: Command, rest: Sequence[str]) -> None:
     """Import ``command`` and call it with the options ``rest``."""
-    function = command.load()
+    function = command.load(rest)
     import tyro
 
     tyro.cli(function, prog=program(command), args=rest)

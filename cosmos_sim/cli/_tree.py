@@ -3,8 +3,9 @@
 import ast
 import difflib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,15 @@ class Command:
     summary: str
     """The first line of the function's docstring."""
 
-    def load(self) -> Callable[..., Any]:
-        """Import the command's module and return its function."""
-        function: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
-        return function
+    def load(self, tokens: Sequence[str] = ()) -> Callable[..., Any]:
+        """Import the command's module and return its function.
+
+        A module with a function ``defaults(tokens)`` sets some arguments by what stands on the command line, such as
+        those that belong to a preset; help shows them then.
+        """
+        module = importlib.import_module(self.module)
+        function: Callable[..., Any] = getattr(module, self.function)
+        return partial(function, **module.defaults(tokens)) if hasattr(module, "defaults") else function
 
 
 @dataclass(frozen=True)

@@ -93,12 +93,7 @@ class TextConditioner:
         Raises:
             ValueError: as :meth:`encode`, or there is no cache.
         """
-        if self.cache is None:
-            raise ValueError("prompts can be prepared only for a cache, and this conditioner has none")
-        self._check(prompts)
-        identity, weights = self._identity(), self.encoder.weights()
-        texts = dict.fromkeys(prompt for prompt in prompts if prompt is not None)
-        missing = [text for text in texts if not self.cache.has(identity, text, weights=weights)]
+        missing, identity = self.missing(prompts), self._identity()
         try:
             for text in missing:
                 self._embed(text, identity)
@@ -106,6 +101,19 @@ class TextConditioner:
             if not self.keep:
                 self.encoder.release()
         return len(missing)
+
+    def missing(self, prompts: Sequence[str | None]) -> list[str]:
+        """The prompts, each once, that the cache does not hold.
+
+        Raises:
+            ValueError: as :meth:`prepare`.
+        """
+        if self.cache is None:
+            raise ValueError("prompts can be prepared only for a cache, and this conditioner has none")
+        self._check(prompts)
+        identity, weights = self._identity(), self.encoder.weights()
+        texts = dict.fromkeys(prompt for prompt in prompts if prompt is not None)
+        return [text for text in texts if not self.cache.has(identity, text, weights=weights)]
 
     def _embed(self, prompt: str | None, identity: Mapping[str, str]) -> Float[Tensor, "length width"]:
         encoder = self.encoder

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from tiny_predict import images
 
 from cosmos_sim.data.lerobot import write_dataset
 from cosmos_sim.training.video import write_mp4
 from cosmos_sim.types import Episode
-from tiny_predict import images
 
 FPS = 5.0
 

@@ -196,19 +196,21 @@ class PredictRecipe:
         stream = Stream(full_tensors(self.model))
         network, adapter = trained(parts, stream, self.config.dit, self.config.adapter)
         provenance = {**self.provenance, "new weights": len(self.start.fresh), "skipped clips": len(self.clips.skipped)}
-        export(
-            folder,
-            network,
-            None if self.start.fresh else adapter,
-            self.config,
-            clips=self.clips,
-            held_out=self.held_out,
-            tokenizer=self.latents.tokenizer,
-            conditioner=self.conditioner,
-            figures=self.figures,
-            provenance=provenance,
-        )
-        stream.finish()
+        try:
+            export(
+                folder,
+                network,
+                None if self.start.fresh else adapter,
+                self.config,
+                clips=self.clips,
+                held_out=self.held_out,
+                tokenizer=self.latents.tokenizer,
+                conditioner=self.conditioner,
+                figures=self.figures,
+                provenance=provenance,
+            )
+        finally:
+            stream.finish()
 
     def _batch(
         self,

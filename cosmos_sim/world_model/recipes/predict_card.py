@@ -53,7 +53,7 @@ def predict_card(config: PredictRecipeConfig, provenance: Mapping[str, Any]) -> 
         "",
         "## Loss on held-out clips, by noise level",
         "",
-        "Squared error of the velocity on frames to be generated; where latents have unit variance, zeros would have 2.",
+        "Squared error of the velocity on frames to be generated. Of latents with unit variance zeros would have 2.",
         "",
         "| figure | value |",
         "|---|---|",

@@ -14,7 +14,8 @@ from cosmos_sim.world_model.dit import DiTConfig
 from cosmos_sim.world_model.predict_world import TOKENS
 from cosmos_sim.world_model.recipes.predict_text import Captions
 from cosmos_sim.world_model.recipes.stages import Stage
-from cosmos_sim.world_model.tokenizer import VideoTokenizer
+from cosmos_sim.world_model.tokenizer import Tokenizer, VideoTokenizer
+from cosmos_sim.world_model.wan import WanTokenizer
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def row_width(config: DiTConfig | None, tokenizer: VideoTokenizer, *, frames: in
 
 
 def check_fit(
-    config: DiTConfig, stage: Stage, tokenizer: VideoTokenizer, *, action_dim: int | None, text: bool
+    config: DiTConfig, stage: Stage, tokenizer: WanTokenizer | Tokenizer, *, action_dim: int | None, text: bool
 ) -> None:
     """Refuse a stage, a network, a tokenizer and data that do not go together.
 
@@ -94,6 +95,11 @@ def check_fit(
         ValueError: naming what does not fit.
     """
     latents = tokenizer.latent_length(stage.frames)
+    if tokenizer.config.latent_channels != config.latent_channels:
+        raise ValueError(
+            f"the tokenizer makes latents of {tokenizer.config.latent_channels} channels, the network takes "
+            f"{config.latent_channels}"
+        )
     if config.patch[0] != 1:
         raise ValueError(f"patch={config.patch} joins latent frames, of which some may be given and others not")
     for height, width in stage.sizes:

@@ -101,7 +101,6 @@ STAGES: dict[str, Stage] = {
         frames=13,
         images=0.0,
         known=(0.0, 1.0),
-        text_dropout=0.0,
         actions=True,
         batch_size=16,
     ),
@@ -116,16 +115,18 @@ PRETRAINING = TrainConfig(
     betas=(0.9, 0.999),
     warmup=2000,
     decay="linear",
+    start_lr=0.99,
     final_lr=0.4,
+    decay_steps=400_000,
     grad_clip=0.1,
     ema=0.1,
     ema_kind="power",
 )
-"""Section 4.1. Ours are the steps of a stage (the paper's last until quality plateaus); its last learning rate is that
-of the released code, which falls from .99 to .4 of the peak over 400k steps."""
+"""Section 4.1; the learning rate falls as in the released code, from .99 to .4 of itself over 400k steps. A stage's steps
+are ours: the paper's last until quality plateaus."""
 
 CHANGES: dict[str, dict[str, Any]] = {
-    "cooldown": {"steps": 30_000, "warmup": 0, "final_lr": 0.0},
+    "cooldown": {"steps": 30_000, "warmup": 0, "start_lr": 1.0, "final_lr": 0.0, "decay_steps": None},
     "sft": {"steps": 30_000},
     "action": {"lr": 2**-14.5, "weight_decay": 0.1},
 }

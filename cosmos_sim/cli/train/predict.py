@@ -1,0 +1,312 @@
+"""``cosmos-sim train predict``."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from cosmos_sim.training import TrainConfig
+
+if TYPE_CHECKING:
+    from cosmos_sim.data.clips import ClipSet
+    from cosmos_sim.world_model.dit import DiTConfig
+    from cosmos_sim.world_model.recipes.predict_adapter import AdapterConfig
+    from cosmos_sim.world_model.recipes.predict_text import Captions
+    from cosmos_sim.world_model.recipes.stages import Stage
+    from cosmos_sim.world_model.tokenizer import Tokenizer
+    from cosmos_sim.world_model.wan import WanTokenizer
+
+STAGE, NETWORK = "text2world", "predict2.5-2b"
+
+
+def predict(
+    data: tuple[Path, ...],
+    tokenizer: Path,
+    out: Path,
+    stage: str = STAGE,
+    network: str = NETWORK,
+    init: Path | None = None,
+    width: int | None = None,
+    blocks: int | None = None,
+    heads: int | None = None,
+    size: str | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    images: float | None = None,
+    known: tuple[float, ...] | None = None,
+    shift: float | None = None,
+    high_noise: float = 0.05,
+    text_dropout: float | None = None,
+    batch_size: int | None = None,
+    cameras: tuple[str, ...] = (),
+    side_by_side: bool = False,
+    stride_actions: Literal["sum", "last"] | None = None,
+    normalise_actions: bool | None = None,
+    every: int | None = None,
+    held_out: float = 0.1,
+    text_encoder: str | None = None,
+    prompt_cache: Path = Path("~/.cache/cosmos-sim/prompts"),
+    prepare_text: bool = False,
+    adapter: Literal["lora", "dora"] | None = None,
+    rank: int | None = None,
+    alpha: float | None = None,
+    targets: tuple[str, ...] = (),
+    known_time: float | None = None,
+    eval_clips: int = 16,
+    samples: int = 2,
+    sample_steps: int = 20,
+    cache: Path | None = None,
+    workers: int = 4,
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
+) -> None:
+    """Train a Cosmos-Predict2.5 network, from nothing or from a checkpoint, on videos or on a robot's data.
+
+    A stage of the paper says what is trained and how; every option changes it. For many GPUs, start it with torchrun:
+    ``torchrun --nproc-per-node 8 -m cosmos_sim.cli train predict ... --parallel.context 2``.
+
+    Args:
+        data: folders of videos and images with captions, LeRobot datasets (v3), or Bridge in IRASim's layout.
+        tokenizer: folder of the Wan2.1 VAE, or of a small tokenizer that ``cosmos-sim train tokenizer`` exported.
+        out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
+        stage: image-256p, 256p, 480p, 720p, text2world, cooldown, sft or action. The defaults below are its own.
+        network: predict2.5-2b, predict2.5-14b or small; with init the size of that checkpoint.
+        init: a checkpoint to begin from, in any format that convert reads, or a Predict2.5 world's folder.
+        width: width of a small network; 256 by default.
+        blocks: its number of blocks; 6 by default.
+        heads: its attention heads; 4 by default.
+        size: HEIGHT,WIDTH in pixels in place of the stage's sizes; the shift follows.
+        frames: frames of a video; 1 for images alone.
+        fps: frame rate that videos are brought to; their own by default.
+        images: share of the steps whose batch is images.
+        known: probabilities that a video begins from 0, 1, 2, ... given latents.
+        shift: of the training times towards noise.
+        high_noise: share of the samples drawn from the top 2% of noise.
+        text_dropout: share of the samples whose text is left out; 1 trains without captions.
+        batch_size: samples in a batch, over all processes.
+        cameras: which cameras of a robot's data; all by default.
+        side_by_side: show an episode's cameras next to each other; otherwise each is a video of its own.
+        stride_actions: what becomes of a robot's actions between two frames at a lower rate.
+        normalise_actions: bring actions to zero mean and unit variance; by default all but Bridge's, which are scaled.
+        every: frames from the beginning of a clip to that of the next in a video; by default clips touch.
+        held_out: share of the videos kept from training, for the figures.
+        text_encoder: folder or hub id of Cosmos-Reason1, to encode captions.
+        prompt_cache: folder where embeddings of captions are kept.
+        prepare_text: encode the captions and stop: to be done once before training on several processes.
+        adapter: train an adapter in place of all weights.
+        rank: of the adapter; 32 by default.
+        alpha: numerator of its scale; 32 by default.
+        targets: ends of the names of the layers that get one; all projections of attention and MLP by default.
+        known_time: noise level told for given frames; 1e-4 for the post-trained 2B, else none.
+        eval_clips: held-out clips that the loss is measured on.
+        samples: held-out clips that sample videos are made of.
+        sample_steps: sampling steps of these.
+        cache: folder of latents and of what is known of files; beside ``out`` by default.
+        workers: threads that decode clips.
+        train: how to train.
+    """
+    from cosmos_sim.cli.train._provenance import command
+    from cosmos_sim.data.clips import ClipSet
+    from cosmos_sim.data.sources import open_source
+    from cosmos_sim.training import train as run
+    from cosmos_sim.training.provenance import git_commit
+    from cosmos_sim.world_model.recipes.predict import PredictRecipe
+    from cosmos_sim.world_model.recipes.predict_conditions import row_width
+    from cosmos_sim.world_model.recipes.predict_config import PredictRecipeConfig
+    from cosmos_sim.world_model.recipes.predict_start import begin
+    from cosmos_sim.world_model.rope import resolution_ratio
+    from cosmos_sim.world_model.tokenizer_folder import open_tokenizer
+
+    changes = {
+        "frames": frames,
+        "fps": fps,
+        "images": images,
+        "known": known,
+        "shift": shift,
+        "text_dropout": text_dropout,
+        "batch_size": batch_size,
+    }
+    chosen = _stage(stage, size, {name: value for name, value in changes.items() if value is not None})
+    adaptation = _adapter(adapter, rank, alpha, targets)
+    codec = open_tokenizer(tokenizer)
+    config = _network(network, init, (width, blocks, heads), codec, text=text_encoder is not None)
+    cache = cache or out.parent / "cache"
+    clips = ClipSet(
+        [
+            open_source(path, cameras=cameras or None, side_by_side=side_by_side, stride_actions=stride_actions)
+            for path in data
+        ],
+        frames=chosen.frames,
+        fps=chosen.fps,
+        sizes=chosen.sizes,
+        cache=cache,
+        actions=chosen.actions,
+        captions=text_encoder is not None,
+        held_out=held_out,
+        every=every,
+    )
+    row = None
+    if clips.action_dim is not None:
+        row = row_width(config, codec, frames=chosen.frames, action_dim=clips.action_dim)
+    scratch = resolution_ratio(*chosen.sizes[0]) if init is None else None
+    start = begin(init, config=config, action_dim=row, rope_ratio=chosen.rope_ratio or scratch, seed=train.seed)
+    _check_size(network, init, start.config)
+    captions = None
+    if text_encoder is not None:
+        width_read = start.config.context_in_dim or start.config.context_dim
+        captions = _captions(text_encoder, width_read, prompt_cache.expanduser(), clips, train.device, prepare_text)
+    if prepare_text:
+        if captions is None:
+            raise ValueError("prepare_text would do nothing: there is no text_encoder")
+        print(f"{len(clips.captions())} captions are in {prompt_cache}")
+        return
+    bridge = all((path / "annotation").is_dir() for path in data)
+    recipe = PredictRecipe(
+        PredictRecipeConfig(
+            data=tuple(map(str, data)),
+            tokenizer=str(tokenizer),
+            dit=start.config,
+            stage=chosen,
+            init=None if init is None else str(init),
+            adapter=adaptation,
+            text=text_encoder,
+            normalise_actions=chosen.actions and not bridge if normalise_actions is None else normalise_actions,
+            high_noise=high_noise,
+            known_time=known_time,
+            eval_clips=eval_clips,
+            samples=samples,
+            sample_steps=sample_steps,
+        ),
+        clips,
+        codec,
+        start,
+        cache=cache / "latents",
+        captions=captions,
+        seed=train.seed,
+        workers=workers,
+        provenance={
+            "stage": stage,
+            "data": f"{', '.join(path.name for path in data)}: {len(clips)} clips",
+            "command": command(),
+            "seed": train.seed,
+            "steps": train.steps,
+            "commit": git_commit(),
+        },
+    )
+    figures = run(recipe, train, out)
+    if int(os.environ.get("RANK", "0")) == 0:
+        print("\n".join(f"{name:12s} {value:9.4f}" for name, value in figures.items()))
+        print(f"written to {out / 'export'}, whose README.md says how it is used")
+
+
+def defaults(tokens: Sequence[str]) -> dict[str, Any]:
+    """What the options depend on: how the stage and the network that ``tokens`` name are trained."""
+    from cosmos_sim.world_model.recipes.stages import training
+
+    return {"train": training(_value(tokens, "--stage", STAGE), _value(tokens, "--network", NETWORK))}
+
+
+def _value(tokens: Sequence[str], option: str, default: str) -> str:
+    """The last value of ``option`` among ``tokens``."""
+    found = default
+    for token, after in zip(tokens, [*tokens, ""][1:], strict=True):
+        if token == option and after:
+            found = after
+        elif token.startswith(f"{option}="):
+            found = token.partition("=")[2]
+    return found
+
+
+def _stage(name: str, size: str | None, changes: dict[str, Any]) -> "Stage":
+    """The stage of that name with some things otherwise."""
+    from cosmos_sim.world_model.recipes.stages import shift_for, stage
+    from cosmos_sim.world_model.request import parse_resolution
+    from cosmos_sim.world_model.rope import resolution_ratio
+
+    found = stage(name)
+    one = parse_resolution(size)
+    if one is not None:
+        changes = {"sizes": (one,), "shift": shift_for(one), **changes}
+        if found.rope_ratio is not None:
+            changes["rope_ratio"] = resolution_ratio(*one)
+    if changes.get("frames") == 1 and not found.actions:
+        changes = {"images": 1.0, **changes}
+    return replace(found, **changes)
+
+
+def _adapter(
+    kind: Literal["lora", "dora"] | None, rank: int | None, alpha: float | None, targets: tuple[str, ...]
+) -> "AdapterConfig | None":
+    from cosmos_sim.world_model.recipes.predict_adapter import AdapterConfig
+
+    options = {"rank": rank, "alpha": alpha, "targets": targets or None}
+    given = {name: value for name, value in options.items() if value is not None}
+    if kind is None:
+        if given:
+            raise ValueError(f"{', '.join(given)} would be ignored: no adapter is trained")
+        return None
+    return AdapterConfig(kind, **given)  # type: ignore[arg-type]
+
+
+def _network(
+    name: str,
+    init: Path | None,
+    sizes: tuple[int | None, int | None, int | None],
+    codec: "WanTokenizer | Tokenizer",
+    *,
+    text: bool,
+) -> "DiTConfig | None":
+    """The network to begin from nothing with; ``None`` where a checkpoint says it."""
+    from cosmos_sim.world_model.dit import DiTConfig, preset
+    from cosmos_sim.world_model.reason1 import Reason1Config
+
+    given = {n: v for n, v in zip(("width", "blocks", "heads"), sizes, strict=True) if v is not None}
+    if given and (name != "small" or init is not None):
+        why = f"{init} has its own sizes" if init is not None else f"network {name} has its own"
+        raise ValueError(f"{', '.join(given)} would be ignored: {why}")
+    if init is not None:
+        return None
+    if name != "small":
+        return preset(name)
+    model = {"width": 256, "blocks": 6, "heads": 4, **given}
+    return DiTConfig(
+        latent_channels=codec.config.latent_channels,
+        model_channels=model["width"],
+        num_blocks=model["blocks"],
+        num_heads=model["heads"],
+        adaln_lora_dim=max(8, model["width"] // 4),
+        context_dim=model["width"] if text else None,
+        context_in_dim=Reason1Config.width if text else None,
+    )
+
+
+def _check_size(network: str, init: Path | None, found: "DiTConfig") -> None:
+    """Learning rates go by the network's name: refuse another one than the checkpoint holds."""
+    from cosmos_sim.world_model.dit import PRESETS
+
+    widths = {name: config.model_channels for name, config in PRESETS.items()}
+    if init is not None and found.model_channels != widths.get(network, found.model_channels):
+        near = [name for name, width in widths.items() if width == found.model_channels] or ["small"]
+        raise ValueError(f"{init} is {found.model_channels} wide, which {network} is not: say network {near[0]}")
+
+
+def _captions(model: str, width: int | None, cache: Path, clips: "ClipSet", device: str, prepare: bool) -> "Captions":
+    """Embeddings of all captions, encoded now where they are missing."""
+    from cosmos_sim.world_model.reason1 import Reason1, Reason1Config
+    from cosmos_sim.world_model.recipes.predict_text import Captions
+    from cosmos_sim.world_model.text import TextConditioner
+
+    if width is None:
+        raise ValueError("text_encoder would be ignored: the network reads no text")
+    config, texts = Reason1Config(model, width=width), clips.captions()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    encoder = TextConditioner(Reason1(config, device=device), cache=cache)
+    if processes > 1 and (missing := encoder.missing(texts)):
+        raise ValueError(
+            f"{len(missing)} captions are not encoded yet (first: {missing[0]!r}): call this once in one process, with "
+            "--prepare-text"
+        )
+    encoder.prepare(texts)
+    return Captions(TextConditioner(Reason1(config, device="cpu"), cache=cache), texts)
