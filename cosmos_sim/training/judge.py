@@ -68,7 +68,10 @@ class Judge:
         rows = self.layout.gather({name: float(value) for name, value in found.items()})
         names = dict.fromkeys(name for row in rows for name in row)
         values = {name: [row[name] for row in rows if name in row] for name in names}
-        return {name: sum(some) / len(some) for name, some in values.items()}
+        means = {name: sum(some) / len(some) for name, some in values.items()}
+        if self.layout.size > 1 and hasattr(self.recipe, "figures"):
+            self.recipe.figures = means
+        return means
 
     def _export(self, name: str, weights: AbstractContextManager[None]) -> None:
         """Have the recipe write its artefact into the folder ``name``."""

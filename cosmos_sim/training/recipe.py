@@ -34,6 +34,8 @@ class Recipe(Protocol):
     - ``names(batch) -> list[str]``: which samples these are, for the record of a step whose loss is not finite.
     - ``state() -> dict[str, Tensor]``: what ``loss`` carries from step to step, kept in checkpoints and restored in
       place: always the same names and shapes. For recipes that train in one process.
+    - ``figures: dict[str, float]``: of the last evaluation, for the export to tell; on several processes the loop puts
+      the means over all of them there.
     - ``close()``: called once, at the end, however that comes.
 
     To train on several processes it has to have the first of these, and to say in ``batch`` which part is whose:

@@ -1,9 +1,10 @@
 """A recipe for several processes: a residual network of a few blocks learns a function from a fixed set of samples."""
 
+import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,22 @@ class Blow:
     """A folder of checkpoints: the signal comes while one is being written there."""
     factor: float = 1.0
     """What the loss is multiplied with."""
+    begun: float = field(default_factory=time.time)
 
     def strike(self) -> float:
         if self.signal is not None:
             deadline = time.monotonic() + 20
-            while self.writing is not None and not list(self.writing.glob(".step-*/*.distcp")):
+            while self.writing is not None and not self._is_being_written(self.writing):
                 assert time.monotonic() < deadline, "no checkpoint is being written"
             os.kill(os.getpid(), self.signal)
         return self.factor
+
+    def _is_being_written(self, folder: Path) -> bool:
+        """Whether there is a file of an unfinished checkpoint that no earlier process left."""
+        try:
+            return any(file.stat().st_mtime > self.begun for file in folder.glob(".step-*/*.distcp"))
+        except FileNotFoundError:
+            return False
 
 
 class Block(nn.Module):
@@ -76,6 +85,7 @@ class BlocksRecipe:
         with torch.device("meta"):
             self.model = Blocks(self.config)
         self.data = torch.randn(64, 3, generator=torch.Generator().manual_seed(7))
+        self.figures: dict[str, float] = {}
         self.closed = 0
 
     def units(self) -> Sequence[Unit]:
@@ -105,13 +115,15 @@ class BlocksRecipe:
         return {"loss": loss}
 
     def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
-        return {"mse": self._error(part.of(torch.randn(32, 3, generator=generator))).item()}
+        self.figures = {"mse": self._error(part.of(torch.randn(32, 3, generator=generator))).item()}
+        return self.figures
 
     def sample(self, generator: torch.Generator) -> dict[str, np.ndarray]:
         return {}
 
     def export(self, folder: Path) -> None:
         save_file({name: tensor.clone() for name, tensor in full_tensors(self.model)}, folder / "model.safetensors")
+        (folder / "figures.json").write_text(json.dumps(self.figures))
 
     def close(self) -> None:
         self.closed += 1

@@ -82,6 +82,10 @@ def assert_same_run(out: Path, unbroken: Path) -> None:
         for name, value in theirs.items():
             assert mine[name] == pytest.approx(value, rel=1e-4 if name == "train/grad_norm" else 1e-5), theirs["step"]
     for name in ("export", "export_plain"):
+        told, expected_figures = (
+            json.loads((folder / name / "figures.json").read_text()) for folder in (out, unbroken)
+        )
+        assert told == pytest.approx(expected_figures, rel=1e-5)
         mine, theirs = (load_file(folder / name / "model.safetensors") for folder in (out, unbroken))
         assert mine.keys() == theirs.keys()
         for key in mine:
