@@ -11,7 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from cosmos_sim.data.latent_cache import LatentCache
-from cosmos_sim.world_model.modulation import without_autocast
+from cosmos_sim.training.device import has_fast_bf16
 from cosmos_sim.world_model.recipes.latents import add_encoder
 from cosmos_sim.world_model.tokenizer import Tokenizer
 from cosmos_sim.world_model.wan import WanTokenizer
@@ -35,7 +35,6 @@ class Latents:
         """Clips encoded so far."""
         digest = blake2b(digest_size=8)
         add_encoder(digest, tokenizer)
-        digest.update(str(tokenizer.dtype).encode())
         self.fingerprint = digest.hexdigest()
 
     def find(self, key: str) -> Float[Tensor, "c t h w"] | None:
@@ -51,7 +50,7 @@ class Latents:
             FloatingPointError: the latents are not finite in half precision.
         """
         self.tokenizer.to(device)
-        with without_autocast(frames.to(device)):
+        with _fast(device):
             latent = self.tokenizer.encode(frames[None].to(device))[0].half()
         if not latent.isfinite().all():
             raise FloatingPointError(f"the tokenizer's latents of a clip (key {key}) hold NaN or infinity")
@@ -68,16 +67,21 @@ class Latents:
             if latent is None:
                 assert pixels is not None, "a clip has neither latents nor frames"
                 latent = self.encode(pixels, key, device)
-            rows.append(latent.to(device))
-        return torch.stack(rows).float()
+            rows.append(latent.to(device).float())  # autocast on a CPU stacks no half precision
+        return torch.stack(rows)
 
     @torch.no_grad()
     def frames(self, latent: Float[Tensor, "1 c t h w"]) -> UInt8[ndarray, "t h w 3"]:
         """A latent video decoded."""
         self.tokenizer.to(latent.device)
-        with without_autocast(latent):
+        with _fast(latent.device):
             shown: np.ndarray = self.tokenizer.decode(latent)[0].cpu().numpy()
         return shown
 
     def _key(self, key: str) -> str:
         return f"{key}-{self.fingerprint}"
+
+
+def _fast(device: torch.device) -> torch.autocast:
+    """Convolutions in bf16 where that is fast, whatever the network is trained in; weights stay as they are."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device))
