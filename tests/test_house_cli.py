@@ -56,6 +56,23 @@ def test_tree_holds_functions_named_as_their_files(toys: Group) -> None:
     assert [command.path for command in leaves(toys)] == [("deep", "sum"), ("pick-up",)]
 
 
+def test_a_command_may_set_defaults_by_what_is_asked_for(
+    toys: Group, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = tmp_path / "toy_commands" / "pick_up.py"
+    module.write_text(
+        f"{module.read_text()}def defaults(tokens):\n    return {{'weight': float('--what' in tokens) + 3}}\n"
+    )
+    main(["pick-up", "--what", "cube"], tree=toys)
+    main(["pick-up", "--what", "cube", "--weight", "2"], tree=toys)
+    assert capsys.readouterr().out == "cube 4.0\ncube 2.0\n"
+
+
+def test_it_is_started_as_a_module_too() -> None:
+    command = [sys.executable, "-m", "cosmos_sim.cli", "--version"]
+    assert __version__ in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def test_options_reach_the_function(toys: Group, capsys: pytest.CaptureFixture[str]) -> None:
     main(["pick-up", "--what", "cube", "--weight", "2.5"], tree=toys)
     main(["deep", "sum", "--a", "2", "--b", "40"], tree=toys)

@@ -25,11 +25,12 @@ CONFINED = {
         "policies/diffusion*.py",
     ),
     "transformers": ("world_model/reason1.py",),
+    "peft": ("world_model/recipes/predict_adapter.py",),
     "tyro": ("cli/*",),
 }
 """Library to the only files, relative to the package, that may import it."""
 
-LATE = {"lerobot"}
+LATE = {"lerobot", "peft"}
 """Libraries that take seconds to import, and so are imported only inside functions."""
 
 PLUGINS = ("envs/lerobot_env.py",)

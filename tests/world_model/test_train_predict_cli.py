@@ -1,14 +1,20 @@
 """``cosmos-sim train predict``: a small network from nothing and on from there, and what is refused before a step."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny_reason1
 from tiny_clips import bridge_folder, robot_dataset, video_folder
-from tiny_predict import tiny_wan
+from tiny_predict import DIT, tiny_wan
 
 from cosmos_sim.cli import main
 from cosmos_sim.cli.train.predict import defaults
+from cosmos_sim.world_model.checkpoints.network import Network, save_ours
+from cosmos_sim.world_model.checkpoints.stored import held
+from cosmos_sim.world_model.dit import DiT
 from cosmos_sim.world_model.predict_world import PredictWorld
 from cosmos_sim.world_model.recipes.stages import training
 from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
@@ -16,7 +22,7 @@ from cosmos_sim.world_model.tokenizer_folder import save_tokenizer
 
 SMALL = "--network small --width 48 --blocks 2 --heads 2 --batch-size 2 --text-dropout 1"
 FEW = "--steps 2 --warmup 1 --save-every 2 --eval-every 2 --log-every 1 --eval-clips 1 --samples 1 --sample-steps 1"
-HERE = "--device cpu --autocast fp32 --prefetch 0 --workers 1"
+HERE = "--device cpu --autocast bf16 --prefetch 0 --workers 1"
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +122,28 @@ def test_mistakes_are_told_in_a_line(place, capsys, line, data, message):
     said = refused(place, capsys, line, data=data)
     assert message in said
     assert "Traceback" not in said
+
+
+def test_captions_are_encoded_once_and_ahead(place, capsys, monkeypatch):
+    """Three distinct captions; the encoder may be gone afterwards; several processes find them or are told how."""
+    encoder = tiny_reason1.write(place / "encoder")
+    config = replace(DIT, context_in_dim=tiny_reason1.WIDTH)
+    weights = {name: held(tensor) for name, tensor in DiT(config).state_dict().items()}
+    save_ours(Network(config, weights), place / "base")
+    text = f"--text-encoder {encoder} --prompt-cache {place / 'prompts'}"
+    line = f"--size 32,48 --frames 9 --network small --init {place / 'base'} --batch-size 2 {text}"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = refused(place, capsys, line)
+    assert "3 captions are not encoded yet (first: 'a still life')" in said
+    assert "--prepare-text" in said
+    monkeypatch.delenv("WORLD_SIZE")
+    run(place, f"{line} --prepare-text", out="never")
+    assert not (place / "never").exists()
+    assert len(list((place / "prompts").iterdir())) == 3
+    shutil.rmtree(encoder)
+    out = run(place, line, out="texts")
+    assert len(list((place / "prompts").iterdir())) == 3
+    assert json.loads((out / "run.json").read_text())["recipe_config"]["text"] == str(encoder)
 
 
 def test_init_and_network_must_agree(place, capsys):
