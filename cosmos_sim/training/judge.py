@@ -30,6 +30,7 @@ class Judge:
         """
         known: dict[str, float] | None = self.layout.gather(log and log.figures(step, "eval"))[0]
         if known is not None:
+            self._tell(known)
             return known
         with self._judging(self.ema.swapped()):
             figures = self._figures()
@@ -69,9 +70,13 @@ class Judge:
         names = dict.fromkeys(name for row in rows for name in row)
         values = {name: [row[name] for row in rows if name in row] for name in names}
         means = {name: sum(some) / len(some) for name, some in values.items()}
-        if self.layout.size > 1 and hasattr(self.recipe, "figures"):
-            self.recipe.figures = means
+        self._tell(means)
         return means
+
+    def _tell(self, figures: dict[str, float]) -> None:
+        """Let a recipe that shows figures in what it exports show these."""
+        if hasattr(self.recipe, "figures"):
+            self.recipe.figures = dict(figures)
 
     def _export(self, name: str, weights: AbstractContextManager[None]) -> None:
         """Have the recipe write its artefact into the folder ``name``."""

@@ -77,6 +77,8 @@ class TokenizerRecipe:
         self.train_rows = store.rows(store.train)
         self.median = {camera: _median(frames, self.train_rows) for camera, frames in store.frames.items()}
         self.figures: dict[str, float] = {}
+        self._mean: list[float] = []
+        self._std: list[float] = []
 
     def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> dict[str, Tensor]:
         """Frames of one camera (they may differ in size), cameras taking turns."""
@@ -114,7 +116,7 @@ class TokenizerRecipe:
                 figures[f"psnr_foreground/{camera}"] = psnr(truth=real[changed][None], estimate=shown[changed][None])
         stacked = torch.cat(latents)
         self._mean, self._std = stacked.mean(0).tolist(), stacked.std(0).clamp_min(1e-6).tolist()
-        self.figures = {name: round(value, 2) for name, value in figures.items()}
+        self.figures = figures
         return figures
 
     def sample(self, generator: torch.Generator) -> dict[str, UInt8[ndarray, "t h w c"]]:
@@ -137,13 +139,14 @@ class TokenizerRecipe:
         return torch.cat(shown).numpy(), torch.cat(latents)
 
     def export(self, folder: Path) -> None:
-        if not self.figures:  # a run that was stopped between its last evaluation and here
+        if not self._mean:  # a run that was stopped between its last evaluation and here
             with torch.no_grad():
                 self.evaluate(torch.Generator(next(self.model.parameters()).device))
         config = replace(self.config.tokenizer, latents_mean=tuple(self._mean), latents_std=tuple(self._std))
         if self.config.decoder_only:
             config = load_tokenizer(self.config.init or "")[1]
-        write_tokenizer(self.model, config, {**self.provenance, "figures": self.figures}, folder)
+        figures = {name: round(value, 2) for name, value in self.figures.items()}
+        write_tokenizer(self.model, config, {**self.provenance, "figures": figures}, folder)
 
 
 def _median(frames: UInt8[ndarray, "n h w c"], rows: ndarray, count: int = 200) -> Float[Tensor, "h w c"]:
