@@ -1,9 +1,9 @@
 """Checkpoints of a run: written whole while training goes on, verified when read, the newest ``keep`` of them kept.
 
-A checkpoint is a folder ``step-XXXXXXXX`` (steps done) of ``torch.distributed.checkpoint``, in which every process
-wrote what it held, so that any other number of processes can read it; and ``checkpoint.json``, which says what was
-trained, by which configs, commit and torch, and holds the size and CRC-32 of the other files. All processes have to see
-the same folder.
+A checkpoint is a folder ``step-XXXXXXXX`` (steps done) of ``torch.distributed.checkpoint``, in which every process (of
+the first copy of the model, where there are several) wrote what it held, so that any other number of processes can read
+it; and ``checkpoint.json``, which says what was trained, by which configs, commit and torch, and holds the size and
+CRC-32 of the other files. All processes have to see the same folder.
 """
 
 import json
@@ -95,7 +95,7 @@ class Checkpoints:
             shutil.rmtree(partial_folder, ignore_errors=True)
         writer = _Writer(partial_folder, finish=partial(self._publish, partial_folder, step, dict(meta)))
         future = dcp.async_save(
-            dict(tensors),
+            dict(tensors) if self._layout.copy == 0 else {},  # the plans of all come together in the first process
             storage_writer=writer,
             async_stager=self._stager,
             process_group=self._group,
@@ -128,7 +128,7 @@ class Checkpoints:
         A damaged checkpoint is set aside as ``step-XXXXXXXX.corrupt`` with a warning, and the one before is taken.
 
         Raises:
-            CorruptCheckpointError: if there are checkpoints and all are damaged.
+            CorruptCheckpointError: if there are checkpoints and all are damaged, now or at an earlier call.
         """
         steps = self._layout.gather(self.steps())[0]
         damage = ""
@@ -145,6 +145,11 @@ class Checkpoints:
                 self.path(step).rename(aside)
         if steps:
             raise CorruptCheckpointError(f"no checkpoint is left in {self.folder}: the last tried: {damage}")
+        aside = self._layout.gather(sorted(path.name for path in self.folder.glob("step-*.corrupt")))[0]
+        if aside:
+            raise CorruptCheckpointError(
+                f"no checkpoint is left in {self.folder} but the damaged {', '.join(aside)}; delete them to begin anew"
+            )
         return None
 
     def load(self, step: int, tensors: Mapping[str, Tensor]) -> None:
@@ -166,10 +171,17 @@ class Checkpoints:
                 raise ValueError(
                     f"{name!r} is {tuple(entry.size)} in {self.path(step)}, {tuple(tensor.shape)} in the run"
                 )
-        dcp.load(dict(tensors), storage_reader=reader, process_group=self._group, no_dist=self._group is None)
+        dcp.load(dict(tensors), storage_reader=reader, no_dist=True)  # each reads its own: there is nothing to agree on
 
     def _publish(self, written: Path, step: int, meta: dict[str, Any], files: dict[str, Fingerprint]) -> None:
-        """In the first process, once the files of all are on the disk: give them their name, clear old ones away."""
+        """In the first process, once the files of all are on the disk: give them their name, clear old ones away.
+
+        Raises:
+            OSError: a file that another process wrote is not there.
+        """
+        elsewhere = sorted(name for name in files if not (written / name).exists())
+        if elsewhere:
+            raise OSError(f"{elsewhere[0]} is not in {written}: all processes have to see the same folder")
         with new_file(written / _META) as file:
             file.write_text(json.dumps({"step": step, **meta, "files": files}, indent=2))
         written.rename(self.path(step))
@@ -207,7 +219,7 @@ class _Writer(dcp.FileSystemWriter):
         self._finish = finish
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> TorchFuture[list[WriteResult]]:
-        results = super().write_data(plan, planner).wait()
+        results = super().write_data(plan, planner).wait() if plan.items else []
         prints = {
             name: _fingerprint(Path(self.path) / name) for name in {r.storage_data.relative_path for r in results}
         }

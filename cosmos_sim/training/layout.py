@@ -122,6 +122,11 @@ class Layout:
         """Whether this is the one process that logs and writes."""
         return self.rank == 0
 
+    @property
+    def copy(self) -> int:
+        """Which copy of the model this process holds a share of, of ``config.replicate``; all are alike."""
+        return self.rank // (self.size // self.config.replicate)
+
     def part(self, *, split: bool) -> Part:
         """This process's share of a batch.
 
@@ -164,6 +169,9 @@ class Layout:
 def open_layout(config: ParallelConfig, device: str) -> Iterator[Layout]:
     """The layout of the processes that ``torchrun`` started, or of this one; a process group is open meanwhile.
 
+    Where GPUs communicate, an error leaves the group open: to close it NCCL would wait for the other processes, which
+    wait for this one. Let the error end the process; torchrun then ends the others.
+
     Args:
         device: as in ``select_device``; of several processes on a node, each takes the GPU of its local rank.
 
@@ -181,10 +189,15 @@ def open_layout(config: ParallelConfig, device: str) -> Iterator[Layout]:
         raise ValueError(f"WORLD_SIZE={size}, but {', '.join(missing)} not set; torchrun sets them all")
     own = _own_device(device, int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
+    waited_for = False
     try:
         yield _divide(config, own, shard)
+    except (Exception, KeyboardInterrupt):
+        waited_for = own.type == "cuda"
+        raise
     finally:
-        dist.destroy_process_group()
+        if not waited_for:
+            dist.destroy_process_group()
 
 
 def _divide(config: ParallelConfig, device: torch.device, shard: int) -> Layout:

@@ -300,9 +300,13 @@ def _in_first[Result](layout: Layout, action: Callable[[], Result]) -> Result:
 
 
 def _finished(out: Path, run: dict[str, Any], config: TrainConfig) -> dict[str, float] | None:
-    """The figures of a run that has exported, or ``None``; one of another recipe or config is refused."""
-    record = out / "run.json"
-    if record.exists():
+    """The figures of a run that has exported, or ``None``; one of another recipe or config is refused.
+
+    A run that ended before it logged or saved anything, of a mistake in its config maybe, leaves the folder free.
+    """
+    record, log = out / "run.json", out / "metrics.jsonl"
+    begun = (log.exists() and log.stat().st_size > 0) or any((out / "checkpoints").glob("step-*"))
+    if record.exists() and begun:
         check_same_run(json.loads(record.read_text()), run, out)
     else:
         with new_file(record) as partial:

@@ -94,7 +94,7 @@ def assert_same_run(out: Path, unbroken: Path) -> None:
 
 def test_killed_five_times_it_goes_on_each_time_on_another_number_of_processes(tmp_path: Path, unbroken: Path) -> None:
     chance, folder = random.Random(0), tmp_path / "checkpoints"
-    attempts = [(2, None, 0, False), (1, None, 0, True), (2, COPIES, 1, True), (1, None, 0, False), (2, None, 1, False)]
+    attempts = [(2, None, 0, False), (1, None, 0, True), (2, None, 1, True), (1, None, 0, False), (2, COPIES, 1, False)]
     for number, (processes, parallel, rank, writing) in enumerate(attempts, 1):
         begin = saved(tmp_path)[-1] if saved(tmp_path) else 0
         step = begin + EVERY + (0 if writing else chance.randrange(1, EVERY))
@@ -180,8 +180,12 @@ def refused(rank: int, size: int, ports: list[int], out: Path) -> None:
     held = only_run(out / "c") if rank == 0 else nullcontext()
     with held, ranked(rank, size, ports[2]), pytest.raises(ValueError, match="another process is training into"):
         train(BlocksRecipe(), CONFIG, out / "c")
+    with ranked(rank, size, ports[3]), pytest.raises(OSError, match="have to see the same folder"):
+        train(BlocksRecipe(), CONFIG, out / f"of {rank}")
 
 
-def test_what_cannot_be_is_refused_by_all_before_the_first_step(tmp_path: Path) -> None:
-    launch(refused, 2, 2, free_ports(3), tmp_path)
-    assert not list(tmp_path.rglob("metrics.jsonl"))
+def test_what_cannot_be_is_refused_by_all(tmp_path: Path) -> None:
+    """Before the first step; but that processes see different folders shows when the first checkpoint is written."""
+    launch(refused, 2, 2, free_ports(4), tmp_path)
+    assert [path.parent.name for path in tmp_path.rglob("metrics.jsonl")] == ["of 0"]
+    assert not list(tmp_path.rglob("checkpoint.json"))

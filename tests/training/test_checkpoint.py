@@ -122,6 +122,8 @@ def test_if_all_are_damaged_it_says_so(tmp_path):
     (checkpoints.path(3) / "__0_0.distcp").write_bytes(b"")
     with pytest.warns(UserWarning, match="step-00000003"), pytest.raises(CorruptCheckpointError, match="no checkpoint"):
         checkpoints.newest()
+    with pytest.raises(CorruptCheckpointError, match=r"the damaged step-00000003\.corrupt; delete them to begin anew"):
+        checkpoints.newest()
     assert Checkpoints(tmp_path / "none", keep=1, layout=ALONE).newest() is None
 
 

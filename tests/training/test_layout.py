@@ -1,8 +1,11 @@
 """Degrees of parallelism, parts of a batch, and what torchrun's environment must hold."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
+import cosmos_sim.training.layout as layout_module
 from cosmos_sim.training.layout import WHOLE, Layout, ParallelConfig, Part, open_layout
 
 
@@ -60,6 +63,33 @@ def test_parts_follow_the_context_group():
     layout = Layout(ParallelConfig(context=2), torch.device("cpu"), rank=5, size=8)
     assert layout.part(split=True) == Part(2, 4)
     assert layout.part(split=False) == Part(5, 8)
+
+
+def test_copies_are_numbered_in_the_order_of_ranks():
+    config = ParallelConfig(replicate=3, context=2)
+    layouts = [Layout(config, torch.device("cpu"), rank=rank, size=12) for rank in range(12)]
+    assert [layout.copy for layout in layouts] == [0] * 4 + [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize(
+    ("device", "error", "closed"),
+    [("cuda", ValueError, 0), ("cuda", SystemExit, 1), ("cuda", None, 1), ("cpu", ValueError, 1)],
+)
+def test_after_an_error_it_does_not_wait_for_the_other_gpus(
+    monkeypatch: pytest.MonkeyPatch, device: str, error: type[BaseException] | None, closed: int
+):
+    calls: list[str] = []
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(layout_module, "_own_device", lambda name, rank: torch.device(device))
+    monkeypatch.setattr(layout_module, "_divide", lambda config, own, shard: None)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: calls.append("closed"))
+    with nullcontext() if error is None else pytest.raises(error), open_layout(ParallelConfig(), device):
+        if error is not None:
+            raise error
+    assert len(calls) == closed
 
 
 def test_one_process_needs_nothing(monkeypatch: pytest.MonkeyPatch):

@@ -156,6 +156,13 @@ def test_another_config_is_refused_by_name(tmp_path, recipe, config, message):
         train(MlpRecipe(recipe), dataclasses.replace(CONFIG, **config), tmp_path)
 
 
+def test_a_run_that_did_nothing_yet_may_be_started_differently(tmp_path):
+    with pytest.raises(FloatingPointError):
+        train(MlpRecipe(at={3: lambda: math.nan}), dataclasses.replace(CONFIG, lr=1e9), tmp_path)
+    train(MlpRecipe(), CONFIG, tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["train_config"]["lr"] == CONFIG.lr
+
+
 def test_another_recipe_is_refused_by_name(tmp_path):
     train(MlpRecipe(), CONFIG, tmp_path)
     other = MlpRecipe()
