@@ -1,6 +1,6 @@
 """A tiny set of videos learned by heart: does the loss fall, and do samples give the videos back?
 
-    python experiments/overfit.py                       # four clips that the shipped world imagines, minutes on a CPU
+    python experiments/overfit.py                       # three clips that the shipped world imagines, minutes on a CPU
     python experiments/overfit.py --data my/videos --steps 5000 --device cuda
 
 Predict2.5's recipe (its loss, times, given frames, sampler) on a small network over the shipped tokenizer. Each sample
@@ -36,19 +36,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder of videos; by default some that the shipped world imagines")
     parser.add_argument("--work", type=Path, default=Path("runs/overfit"))
     parser.add_argument("--tokenizer", default="lift", help="a shipped world's, a world's folder, or one of its own")
-    parser.add_argument("--clips", type=int, default=4)
-    parser.add_argument("--frames", type=int, default=9)
+    parser.add_argument("--clips", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=5)
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128))
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--fraction", type=float, default=0.15, help="of the first loss that the last may be at most")
+    parser.add_argument("--fraction", type=float, default=0.05, help="of the first loss that the last may be at most")
     parser.add_argument(
-        "--gain", type=float, default=6.0, help="dB that samples must be nearer than the first frame is"
+        "--gain", type=float, default=10.0, help="dB that samples must be nearer than the first frame is"
     )
     parser.add_argument("--picture", type=Path, default=Path("docs/media/overfit.webp"))
     parser.add_argument("--out", type=Path, default=Path("experiments/overfit.json"))

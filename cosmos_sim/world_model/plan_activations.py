@@ -1,7 +1,8 @@
 """What the transformer keeps of a forward pass for the backward pass, tensor by tensor, at each level of checkpointing.
 
 The lists follow ``Block.forward`` and ``FinalLayer.forward`` line by line, with kernels that keep no more than they
-must: fused RMS norms, and an attention that keeps its inputs, its output and a number a row (flash, cuDNN).
+must: fused RMS norms, and an attention that keeps its inputs, its output and a number a row (flash, cuDNN). Compiled
+blocks keep the same at the levels that recompute, and less without checkpointing.
 """
 
 from dataclasses import dataclass

@@ -64,16 +64,22 @@ class Assumption:
 
 
 PRODUCTS = Assumption(
-    "matrix products", 0.70, "of peak", "cuBLAS with large bf16 matrices under an H100's power limit: about 700 Tflop/s"
+    "matrix products",
+    0.70,
+    "of peak",
+    "assumed: cuBLAS reaches about 700 Tflop/s on an H100 (benchmarks/train_step.py measures it)",
 )
-STREAM = Assumption("element-wise kernels", 0.85, "of memory speed", "what copies of large tensors reach")
-LINK = Assumption("collectives in a server", 0.80, "of NVLink", "NCCL's all-gather on 8 H100: about 360 GB/s")
+STREAM = Assumption("element-wise kernels", 0.85, "of memory speed", "assumed: what copies of large tensors reach")
+LINK = Assumption(
+    "collectives in a server", 0.80, "of NVLink", "assumed: about 360 GB/s of NCCL's all-gather on 8 H100"
+)
 NETWORK = Assumption("collectives between servers", 0.92, "of the network", "46-48 of 50 GB/s (NVIDIA/nccl-tests#290)")
-START = Assumption("start of a collective", 8.4e-6, "s", "NCCL's own model of its rings (src/graph/tuning.cc)")
+START = Assumption("start of a collective", 8.4e-6, "s", "NCCL's own model (src/graph/tuning.cc)")
 HOP = Assumption("each GPU of a ring", 3.4e-6, "s", START.source)
 FAR_HOP = Assumption("each server of a ring", 9.6e-6, "s", START.source)
-CUDA = Assumption("CUDA and its libraries", 1.2 * GIB, "bytes", "context, cuBLAS's and cuDNN's workspaces")
-NCCL = Assumption("NCCL", 1.5 * GIB, "bytes", "buffers of its channels, with two or three groups of processes")
-FRAGMENTS = Assumption("unused in the allocator's blocks", 0.04, "of all", "with expandable segments")
+LEVEL = Assumption("each level of a tree of servers", 50e-6, "s", START.source)
+CUDA = Assumption("CUDA and its libraries", 1.2 * GIB, "bytes", "assumed: context, cuBLAS's and cuDNN's workspaces")
+NCCL = Assumption("NCCL", 1.5 * GIB, "bytes", "assumed: buffers of its channels, for two or three groups of processes")
+FRAGMENTS = Assumption("unused in the allocator's blocks", 0.04, "of all", "assumed, with expandable segments")
 
-ASSUMPTIONS = (PRODUCTS, STREAM, LINK, NETWORK, START, HOP, FAR_HOP, CUDA, NCCL, FRAGMENTS)
+ASSUMPTIONS = (PRODUCTS, STREAM, LINK, NETWORK, START, HOP, FAR_HOP, LEVEL, CUDA, NCCL, FRAGMENTS)

@@ -110,7 +110,7 @@ def _time(plan: Plan, tokens: float | None) -> str:
     rate = plan.tokens_per_second
     lines = [
         table(["Time of a step, s", "", ""], rows),
-        f"Expected MFU {100 * plan.mfu:.1f}%, {rate / 1e6:,.3f} million tokens a second, "
+        f"Expected MFU {100 * plan.mfu:.1f}%, {rate:,.0f} tokens a second, "
         f"{rate / plan.workload.tokens * 86400:,.0f} samples a day.",
     ]
     if tokens is not None:

@@ -1,10 +1,10 @@
 """What one GPU sends in a step, by kind, and how long that takes."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log2
 
 from cosmos_sim.training.layout import ParallelConfig
-from cosmos_sim.world_model.plan_devices import FAR_HOP, HOP, LINK, NETWORK, SERVER, START, Device
+from cosmos_sim.world_model.plan_devices import FAR_HOP, HOP, LEVEL, LINK, NETWORK, SERVER, START, Device
 from cosmos_sim.world_model.plan_workload import Workload, weights
 
 
@@ -41,6 +41,11 @@ class Group:
         """Seconds that a collective of almost nothing takes: a ring passes each GPU once."""
         return START.value + (self.servers - 1) * FAR_HOP.value + (self.size - self.servers) * HOP.value
 
+    @property
+    def tree_latency(self) -> float:
+        """Seconds that a sum of almost nothing takes, up a tree of servers and down again."""
+        return START.value + 2 * ((self.size // self.servers - 1) * HOP.value + log2(self.servers) * LEVEL.value)
+
     def speed(self, device: Device) -> float:
         """Bytes a second that each GPU sends. Groups whose ranks are apart share the adapters of their servers."""
         inside = device.link * LINK.value
@@ -61,8 +66,10 @@ def traffic(workload: Workload, parallel: ParallelConfig, gpus: int, device: Dev
     ranks, found = parallel.shards(gpus) * parallel.context, []
     units = 2 * blocks + 3  # see dit_units
 
-    def add(name: str, sent: float, *, calls: int, group: Group, hidden: bool = True) -> None:
-        seconds = sent / group.speed(device) + calls * group.latency
+    def add(
+        name: str, sent: float, *, calls: int, group: Group, latency: float | None = None, hidden: bool = True
+    ) -> None:
+        seconds = sent / group.speed(device) + calls * (group.latency if latency is None else latency)
         found.append(Traffic(name, round(passes * sent), passes * seconds, hidden))
 
     if ranks > 1:
@@ -74,7 +81,9 @@ def traffic(workload: Workload, parallel: ParallelConfig, gpus: int, device: Dev
         add("gradients scattered, fp32", others * 4 * count.all, calls=units, group=shards)
     if (copies := parallel.replicate) > 1:
         sent = 2 * 4 * count.all / ranks * (copies - 1) / copies
-        add("gradients added over copies, fp32", sent, calls=2 * units, group=Group(copies, apart=ranks))
+        group = Group(copies, apart=ranks)
+        latency = min(2 * group.latency, group.tree_latency)
+        add("gradients added over copies, fp32", sent, calls=units, group=group, latency=latency)
     if (degree := workload.context(parallel)) > 1:
         load, others = workload.load(parallel), (degree - 1) / degree
         runs = 2 if parallel.checkpointing == "none" else 3

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cosmos_sim.training.layout import Checkpointing, ParallelConfig
 from cosmos_sim.world_model.dit import DiT, preset
-from cosmos_sim.world_model.plan_devices import DEVICES, FAR_HOP, HOP, LINK, NETWORK, START
+from cosmos_sim.world_model.plan_devices import DEVICES, FAR_HOP, HOP, LEVEL, LINK, NETWORK, START
 from cosmos_sim.world_model.plan_speed import cost, elementwise_widths, speed
 from cosmos_sim.world_model.plan_traffic import Group, traffic
 from cosmos_sim.world_model.plan_workload import Workload, weights
@@ -90,6 +90,10 @@ def test_links_of_groups():
     assert Group(4, apart=4).speed(H100) == 2 * outside
     assert Group(16, adapters=1).speed(H100) == outside, "every GPU sends to every other"
     assert Group(2, apart=4).speed(H100) == inside, "in one server"
+    servers = Group(512, apart=8)
+    assert servers.tree_latency == pytest.approx(START.value + 2 * 9 * LEVEL.value)
+    assert servers.tree_latency < 2 * servers.latency, "trees serve many servers, rings few"
+    assert Group(2, apart=8).tree_latency > 2 * Group(2, apart=8).latency
     assert Group(32).latency == pytest.approx(START.value + 3 * FAR_HOP.value + 28 * HOP.value)
 
 
