@@ -58,7 +58,7 @@ class ContextParallel:
         t, *self.size = x.shape[1:4]
         tables = (rearrange(table, "(t n) e -> t n e", t=t) for table in signal.rope)
         self.rope = tuple(self._cut(table).flatten(0, 1) for table in tables)
-        return rearrange(self._cut(x.flatten(2, 3)), "b t n d -> b t 1 n d"), signal, *rest
+        return self._cut(rearrange(x, "b t h w d -> b t 1 (h w) d")), signal, *rest
 
     def _place(self, block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not self.enabled:
