@@ -199,7 +199,7 @@ class Checkpoints:
                 found = _fingerprint(folder / name)
                 if found != files[name]:
                     return f"{folder / name} is damaged: {found}, not {files[name]}"
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"{folder} is damaged: {type(error).__name__}: {error}"
         return None
 

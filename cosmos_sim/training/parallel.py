@@ -74,6 +74,8 @@ def parallelise(
         model.to(layout.device)
     forwards: dict[type[nn.Module], Callable] = {}
     config = layout.config
+    if config.compile:  # a graph for each size of video, with and without gradients; beyond torch's 8 it runs eagerly
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     if config.checkpointing != "none" or config.compile:
         for block in blocks:
             kind = type(block)
