@@ -15,12 +15,15 @@ from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
 from cosmos_sim.world_model.wan import WanTokenizer
 
 KIND, WEIGHTS = "tokenizer", "tokenizer.safetensors"
+HOLDERS = (KIND, "world")
+"""Kinds of folders with a small tokenizer's config and weights in them."""
 
 
 def open_tokenizer(folder: str | os.PathLike[str], *, tiling: Tiling | None = None) -> WanTokenizer | Tokenizer:
     """The tokenizer in a folder, or in its ``vae`` (Wan) or ``tokenizer`` (small); on the CPU, in fp32.
 
     Args:
+        folder: that of a small world, too: its own tokenizer is taken.
         tiling: of the Wan VAE alone.
 
     Raises:
@@ -28,10 +31,10 @@ def open_tokenizer(folder: str | os.PathLike[str], *, tiling: Tiling | None = No
     """
     for path in (Path(folder), Path(folder) / KIND):
         config = path / "config.json"
-        if config.is_file() and json.loads(config.read_text()).get("kind") == KIND:
+        if config.is_file() and json.loads(config.read_text()).get("kind") in HOLDERS:
             if tiling is not None:
-                raise ValueError(f"{tiling} would be ignored: {path} is a small tokenizer, which needs no tiles")
-            return load_tokenizer(path)[0]
+                raise ValueError(f"{tiling} would be ignored: {path} holds a small tokenizer, which needs no tiles")
+            return _load(path)[0]
     return WanTokenizer.from_pretrained(folder, tiling=tiling)
 
 
@@ -57,7 +60,12 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> tuple[Tokenizer, Tokenizer
         ValueError: ``folder`` holds no tokenizer, or a damaged one.
     """
     path = find_folder(folder, KIND)
-    values = read_config(path, KIND)
+    read_config(path, KIND)
+    return _load(path)
+
+
+def _load(path: Path) -> tuple[Tokenizer, TokenizerConfig, Mapping[str, Any]]:
+    values = read_config(path, *HOLDERS)
     config = from_dict(TokenizerConfig, values["tokenizer"], where=str(path / "config.json"))
     tokenizer = Tokenizer(config)
     load_weights(tokenizer, path / WEIGHTS)
