@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from cosmos_sim.data.clip_buckets import tolerance
+from cosmos_sim.data.clip_buckets import Bucket, tolerance
 from cosmos_sim.data.clip_files import FileRecords
 from cosmos_sim.data.clip_plan import ClipConfig, Plan, plan_clips
 from cosmos_sim.data.clip_skips import BrokenClip, Skips
@@ -49,7 +49,7 @@ class ClipRef:
     frames: int
     bucket: int
     window: int
-    """Its index in its bucket."""
+    """The window that was drawn, by its bucket and its index there: this one, or one that it stands in for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,9 @@ class ClipSet:
     it, all windows alike. There is no epoch in the sense that each window comes once.
 
     Broken clips are skipped, named and counted in :attr:`skipped`. Each has one clip of its bucket that stands in for
-    it, so that what a step trains on does not depend on when the fault was met. What is found without decoding (missing
-    files, actions that are not finite) is replaced by :meth:`draw` already.
+    it (of the next bucket, where all of one are broken), so that what a step trains on does not depend on when the
+    fault was met. What is found without decoding (missing files, actions that are not finite) is replaced by
+    :meth:`draw` already.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class ClipSet:
 
         Raises:
             ValueError: there is nothing of the kind to train on, ``part`` does not divide ``count``, or all clips of
-                the bucket are broken.
+                the kind are broken.
         """
         pool = self._plan.pools[images, False]
         if not pool:
@@ -214,7 +215,7 @@ class ClipSet:
         """Decode a clip, or the one that stands in for it if it is broken (see its ``ref``); the broken one is noted.
 
         Raises:
-            ValueError: all clips of its bucket are broken.
+            ValueError: all clips of its kind are broken.
         """
         while True:
             try:
@@ -281,21 +282,28 @@ class ClipSet:
         return described.name if described.image else f"{described.name}@{start / described.fps:.3f}s"
 
     def _usable(self, bucket: int, window: int) -> ClipRef:
-        """The first clip of :meth:`Bucket.order` of which nothing bad is known, and nothing bad seen from outside."""
-        windows = self._plan.buckets[bucket]
-        for candidate in windows.order(window):
-            item, start = windows.window(candidate)
-            if self._plan.items[item].name in self._skips or self._name(item, start) in self._skips:
-                continue
-            try:
-                return self._ref(bucket, candidate, item, start)
-            except BrokenClip as broken:
-                self._skips.add(broken)
-        name, why = list(self.skipped.items())[-1]
-        raise ValueError(f"all {len(windows)} clips are broken, the last of them {name}: {why}")
+        """The first clip of :meth:`Bucket.order` of which nothing bad is known, and nothing bad seen from outside.
 
-    def _ref(self, bucket: int, window: int, index: int, start: int) -> ClipRef:
-        item, size, frames = self._plan.items[index], self._plan.buckets[bucket].size, self._plan.buckets[bucket].frames
+        Where all of a bucket are broken, so are all that a batch has drawn from it: the next bucket stands in for it.
+        """
+        pool = next(pool for pool in self._plan.pools.values() if bucket in pool)
+        place = pool.index(bucket)
+        for k in (*pool[place:], *pool[:place]):
+            windows = self._plan.buckets[k]
+            for candidate in windows.order(window % len(windows)):
+                item, start = windows.window(candidate)
+                if self._plan.items[item].name in self._skips or self._name(item, start) in self._skips:
+                    continue
+                try:
+                    return self._ref(windows, item, start, drawn=(bucket, window))
+                except BrokenClip as broken:
+                    self._skips.add(broken)
+        name, why = list(self.skipped.items())[-1]
+        count = sum(len(self._plan.buckets[k]) for k in pool)
+        raise ValueError(f"all {count} clips are broken, the last of them {name}: {why}")
+
+    def _ref(self, bucket: Bucket, index: int, start: int, *, drawn: tuple[int, int]) -> ClipRef:
+        item, size, frames = self._plan.items[index], bucket.size, bucket.frames
         try:
             digests = [self._files.digest(file) for file in item.files]
         except OSError as error:
@@ -303,7 +311,7 @@ class ClipSet:
         self._action(index, start, frames)
         shown = [_FORMAT, digests, item.place, start, item.fps, self._config.rate(item), frames, size]
         key = blake2b(json.dumps(shown).encode(), digest_size=20).hexdigest()
-        return ClipRef(key, index, start, size, frames, bucket, window)
+        return ClipRef(key, index, start, size, frames, *drawn)
 
 
 def _action_dim(plan: Plan, config: ClipConfig) -> int:

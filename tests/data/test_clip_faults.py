@@ -156,6 +156,28 @@ def test_only_if_all_are_broken_it_ends(folder: Path) -> None:
         clip_set(folder)
 
 
+@pytest.mark.filterwarnings("ignore:skipped a broken clip")
+def test_where_all_of_one_shape_are_broken_another_stands_in(tmp_path: Path, encode: Encode) -> None:
+    """A batch of the lost bucket is of one other bucket, and the same whenever the fault was met."""
+    encode(tmp_path / "data" / "low.mp4", 40)
+    encode(tmp_path / "data" / "high.mp4", 45, size=(80, 48))
+    spoil(tmp_path / "data" / "low.mp4")
+
+    def made() -> ClipSet:
+        sizes, cache = [(24, 40), (40, 24)], tmp_path / "cache"
+        return ClipSet([open_source(tmp_path / "data")], frames=38, fps=None, sizes=sizes, held_out=0, cache=cache)
+
+    late, early = made(), made()
+    drawn = [late.draw(4, torch.Generator().manual_seed(seed), images=False, part=All()) for seed in range(8)]
+    assert {ref.size for refs in drawn for ref in refs} == {(24, 40), (40, 24)}
+    shown = [[late.load_or_replace(ref) for ref in refs] for refs in drawn]
+    assert {clip.frames.shape[1:3] for clips in shown for clip in clips} == {(40, 24)}
+    with pytest.raises(BrokenClip):
+        early.load(next(ref for refs in drawn for ref in refs if ref.size == (24, 40)))
+    known = [late.draw(4, torch.Generator().manual_seed(seed), images=False, part=All()) for seed in range(8)]
+    assert [[clip.ref for clip in clips] for clips in shown] == known
+
+
 class Turned(FolderSource):
     """A source whose frames are not of the size its headers say, as where a stream changes it."""
 
