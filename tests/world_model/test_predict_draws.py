@@ -53,6 +53,15 @@ def test_draws_are_independent_of_each_other(drawn):
         assert stats.chi2_contingency(table).pvalue > 0.01
 
 
+def test_noise_says_nothing_of_its_time():
+    """Both come from the sample's seed; on a CPU, the first numbers of one stream would be in both."""
+    seeds = torch.randint(2**62, (4000,), generator=torch.Generator().manual_seed(0)).tolist()
+    times = draw(seeds, times=TimeDistribution(1.0, high_noise=0.0), known=KNOWN, text_dropout=0.2).time
+    noise = noise_like(torch.zeros(4000, 4, 2, 2, 4), seeds).flatten(1).abs().numpy()
+    extreme = times.logit().abs().numpy()
+    assert min(stats.pearsonr(extreme, column).pvalue for column in noise.T) > 0.01 / noise.shape[1]
+
+
 def test_a_sample_draws_from_its_own_seed_alone(drawn):
     some = draw([17, 3], times=TimeDistribution(SHIFT), known=KNOWN, text_dropout=0.2)
     assert torch.equal(some.time, drawn.time[[17, 3]])

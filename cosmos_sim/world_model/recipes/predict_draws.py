@@ -42,7 +42,7 @@ def draw(seeds: Sequence[int], *, times: TimeDistribution, known: Sequence[float
     time, count, dropped = [], [], []
     edges = torch.tensor(known, dtype=torch.float64).cumsum(0)[:-1]
     for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed + 1)  # not the noise's own, which begins with the same numbers
         time.append(times.sample(1, generator=generator))
         places = torch.rand(2, generator=generator, dtype=torch.float64)
         count.append(torch.searchsorted(edges, places[:1], right=True))
