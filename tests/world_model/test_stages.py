@@ -30,6 +30,7 @@ def test_post_training():
     action = stage("action")
     assert (action.sizes, action.frames, action.known, action.actions) == (((256, 320),), 13, (0.0, 1.0), True)
     assert training("action", "predict2.5-14b").lr == 2**-14.5
+    assert training("action", "small").lr == training("256p", "small").lr
     cooldown = training("cooldown", "predict2.5-14b")
     assert (cooldown.lr, cooldown.final_lr, cooldown.warmup, cooldown.decay) == (1.3e-5, 0.0, 0, "linear")
 

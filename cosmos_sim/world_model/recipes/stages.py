@@ -131,7 +131,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "action": {"lr": 2**-14.5, "weight_decay": 0.1},
 }
 """What stages change of it: the cooldown ends at a learning rate of zero (its steps are ours), domain SFT takes 30k
-steps (section 4.2.1), and post-training with actions has the rates of the released configuration."""
+steps (section 4.2.1), and post-training with actions has the rates of the released configuration (small networks keep
+their own learning rate)."""
 
 
 def stage(name: str) -> Stage:
@@ -154,4 +155,5 @@ def training(name: str, network: str) -> TrainConfig:
     """
     stage(name)
     rate = named(LEARNING_RATES, network.removesuffix("-action").removesuffix("-paper"), "network")
-    return replace(PRETRAINING, **{"lr": rate, **CHANGES.get(name, {})})
+    changes = {"lr": rate, **CHANGES.get(name, {})}
+    return replace(PRETRAINING, **(changes | {"lr": rate} if network == "small" else changes))
