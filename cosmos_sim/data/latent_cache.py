@@ -17,6 +17,8 @@ _NAME, _CHECK = "latent", "check"
 class LatentCache:
     """A folder of arrays, each found by the key under which it was put there: a safetensors file each, with a CRC-32.
 
+    The files lie in folders by the last two characters of their keys, which should differ: end keys with a hash.
+
     Several threads, processes and machines may share it. Only the disk bounds its size; any file may be deleted. A
     file that is cut or damaged counts as missing: it is not waited for until what was written is on the disk.
     """

@@ -153,6 +153,8 @@ def test_the_second_epoch_encodes_nothing(videos, tmp_path):
     second = make(videos, tmp_path, seed=5)
     assert train_some(second, 4) == losses
     assert (first.latents.encoded, second.latents.encoded) == (encoded, 0)
+    folders = list((tmp_path / "latents").iterdir())
+    assert len(folders) > encoded / 2, "spread, not millions in one folder"
 
 
 def test_a_broken_clip_is_named_and_replaced(tmp_path):
@@ -172,6 +174,26 @@ def test_a_broken_clip_is_named_and_replaced(tmp_path):
     with pytest.warns(UserWarning, match="video0.mp4"):
         assert train_some(again, 2) == losses, "who stands in does not depend on when the fault was met"
     assert again.latents.encoded == 0
+
+
+def test_where_nothing_sound_is_held_out_it_is_judged_on_what_it_trains_on_and_says_so(tmp_path):
+    """The only video that is held out is broken inside, which shows when it is decoded."""
+    folder = video_folder(tmp_path / "data", pictures=0)
+    sound = make(folder, tmp_path / "a")
+    (kept,) = {sound.clips.name(ref).partition("@")[0] for ref in sound.held_out}
+    data = bytearray(Path(kept).read_bytes())
+    for place in (0.3, 0.6, 0.8):
+        start = round(place * len(data))
+        data[start : start + 400] = np.random.default_rng(0).bytes(400)
+    Path(kept).write_bytes(bytes(data))
+    with pytest.warns(UserWarning, match="no clips are kept from training"):
+        recipe = make(folder, tmp_path / "b", replace(VIDEO, images=0.0))
+    with torch.no_grad():
+        assert np.isfinite(recipe.evaluate(torch.Generator())["loss"])
+    recipe.export(tmp_path / "export")
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert "## Loss on clips trained on" in card
+    assert "--size 32,48 --frames 9 --prompt" in card
 
 
 def test_bridge_becomes_a_world(tmp_path):

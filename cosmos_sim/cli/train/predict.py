@@ -69,9 +69,10 @@ def predict(
 
     Args:
         data: folders of videos and images with captions, LeRobot datasets (v3), or Bridge in IRASim's layout.
-        tokenizer: folder of the Wan2.1 VAE, or of a small tokenizer that ``cosmos-sim train tokenizer`` exported.
+        tokenizer: folder of the Wan2.1 VAE, or of a small tokenizer that ``cosmos-sim train tokenizer`` exported, or of
+            a small world, which holds one.
         out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
-        stage: image-256p, 256p, 480p, 720p, text2world, cooldown, sft or action. The defaults below are its own.
+        stage: image-256p, 256p, 480p, 720p, text2world, cooldown, sft or action. It says what is None below.
         network: predict2.5-2b, predict2.5-14b or small; with init the size of that checkpoint.
         init: a checkpoint to begin from, in any format that convert reads, or a Predict2.5 world's folder.
         width: width of a small network; 256 by default.

@@ -4,6 +4,7 @@ Cosmos-Predict2.5 (arXiv 2511.00062), sections 3.1, 4.1, 4.2.1 and 6.6, and the 
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -102,10 +103,9 @@ class PredictRecipe:
         if config.adapter is not None:
             add_adapter(self.model, config.adapter)
             thaw(self.model, start.fresh)
-        self.held_out = clips.held_out(config.eval_clips, images=stage.frames == 1)
-        if not self.held_out:  # too few videos to keep one from training
-            first = torch.Generator().manual_seed(0)
-            self.held_out = clips.draw(config.eval_clips, first, images=stage.frames == 1, part=WHOLE)
+        self.unseen = True
+        """Whether the clips that the network is judged on are kept from training."""
+        self.held_out = self._kept_from_training()
         self.figures: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._context: ContextParallel | None = None
@@ -195,7 +195,12 @@ class PredictRecipe:
         parts = {name: tensor.shape for name, tensor in named_weights(self.model).items()}
         stream = Stream(full_tensors(self.model))
         network, adapter = trained(parts, stream, self.config.dit, self.config.adapter)
-        provenance = {**self.provenance, "new weights": len(self.start.fresh), "skipped clips": len(self.clips.skipped)}
+        provenance = {
+            **self.provenance,
+            "new weights": len(self.start.fresh),
+            "skipped clips": len(self.clips.skipped),
+            "held-out clips": len(self.held_out) if self.unseen else 0,
+        }
         try:
             export(
                 folder,
@@ -211,6 +216,20 @@ class PredictRecipe:
             )
         finally:
             stream.finish()
+
+    def _kept_from_training(self) -> list[ClipRef]:
+        """The clips to judge by; where none is held out, or all of those are broken, some that are trained on."""
+        count, images = self.config.eval_clips, self.config.stage.frames == 1
+        why = "there are too few of them, or held_out=0"
+        try:
+            if held_out := self.clips.held_out(count, images=images):
+                self.clips.load_or_replace(held_out[0])
+                return held_out
+        except ValueError as error:
+            why = str(error)
+        warnings.warn(f"no clips are kept from training ({why}): figures will be of clips trained on", stacklevel=3)
+        self.unseen = False
+        return self.clips.draw(count, torch.Generator().manual_seed(0), images=images, part=WHOLE)
 
     def _batch(
         self,

@@ -12,7 +12,7 @@ env = gymnasium.make("CosmosWorld-v0", world="PATH OF THIS FOLDER", reward_model
 ```"""
 NETWORK = """\
 ```bash
-cosmos-sim generate --model FOLDER --sampling predict2.5-2b-pretrained --prompt "..." --out videos
+cosmos-sim generate --model FOLDER --sampling predict2.5-2b-pretrained {options} --prompt "..." --out videos
 ```"""
 
 
@@ -35,7 +35,7 @@ def predict_card(config: PredictRecipeConfig, provenance: Mapping[str, Any]) -> 
         "",
         f"# Cosmos-Predict2.5: {what} of {dit.num_blocks} blocks of width {dit.model_channels}",
         "",
-        WORLD if stage.actions else NETWORK,
+        WORLD if stage.actions else NETWORK.format(options=_options(config)),
         "",
         "| | |",
         "|---|---|",
@@ -51,7 +51,7 @@ def predict_card(config: PredictRecipeConfig, provenance: Mapping[str, Any]) -> 
         "",
         *(f"- {name}: `{value}`" for name, value in made.items()),
         "",
-        "## Loss on held-out clips, by noise level",
+        f"## Loss on {'held-out clips' if made.get('held-out clips', 1) else 'clips trained on'}, by noise level",
         "",
         "Squared error of the velocity on frames to be generated. Of latents with unit variance zeros would have 2.",
         "",
@@ -63,3 +63,15 @@ def predict_card(config: PredictRecipeConfig, provenance: Mapping[str, Any]) -> 
         "",
     ]
     return "\n".join(lines)
+
+
+def _options(config: PredictRecipeConfig) -> str:
+    """What ``generate`` is told so that it asks the network for what it was trained on."""
+    stage = config.stage
+    height, width = stage.sizes[0]
+    options = [f"--size {height},{width}", f"--frames {stage.frames}"]
+    if stage.frames > 1 and not stage.known[0]:
+        options.append("--image FIRST_FRAME.png")
+    if config.dit.context_dim is None:
+        options.append("--guidance 0")
+    return " ".join(options)

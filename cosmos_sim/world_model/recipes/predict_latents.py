@@ -79,7 +79,7 @@ class Latents:
         return shown
 
     def _key(self, key: str) -> str:
-        return f"{key}-{self.fingerprint}"
+        return f"{self.fingerprint}-{key}"  # the end says the folder: that of the key, or all would be in one
 
 
 def _fast(device: torch.device) -> torch.autocast:
