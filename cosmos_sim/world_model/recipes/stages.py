@@ -122,8 +122,8 @@ PRETRAINING = TrainConfig(
     ema=0.1,
     ema_kind="power",
 )
-"""Section 4.1; the learning rate falls as in the released code, from .99 to .4 of itself over 400k steps. A stage's steps
-are ours: the paper's last until quality plateaus."""
+"""Section 4.1; the learning rate falls as in the released code, from .99 to .4 of itself over 400k steps. A stage's
+steps are ours: the paper's last until quality plateaus."""
 
 CHANGES: dict[str, dict[str, Any]] = {
     "cooldown": {"steps": 30_000, "warmup": 0, "start_lr": 1.0, "final_lr": 0.0, "decay_steps": None},
