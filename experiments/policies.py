@@ -75,8 +75,8 @@ SCOUTS = (
     Spec("scout-6", "act", 100, ("expert", "noisy"), 400, 206),
     Spec("scout-7", "lerobot-diffusion", 80, ("expert",), 400, 207),
 )
-"""Policies for the world to learn from, by ``cosmos-sim collect --skills``: what learned policies do, and how they miss, is
-not what scripted ones do. They are trained on the world's own data and are not in the study."""
+"""Policies for the world to learn from, by ``cosmos-sim collect --skills``: what learned policies do, and how they
+miss, is not what scripted ones do. They are trained on the world's own data and are not in the study."""
 
 
 def main() -> None:

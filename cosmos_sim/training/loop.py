@@ -105,6 +105,9 @@ class _Run:
             self.window = Window(newest["window"])
             self.checkpoints.load(self.start, self.tensors())
             self.say(f"resuming {out} after step {self.start}")
+        if config.warmup >= config.steps:
+            highest = learning_rate(config.steps - 1, config)
+            self.say(f"warmup={config.warmup} takes all {config.steps} steps: the learning rate ends at {highest:.2g}")
         self.pending: list[_Step] = []
         self.judge = Judge(recipe, config, out, layout, self.ema)
         self.log: Log | None = None
