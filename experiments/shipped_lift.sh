@@ -4,8 +4,9 @@
 #
 # What was shipped came from these commands while the code still moved: the first collection from commit 7f671df (the
 # scripted "random" skill has explored more since), the first tokenizer run from 2728f21, before training bypassed the
-# decoder's clamp (which is why a second run trains the decoder alone), the world from 4acf5ca. Run today they give the
-# same kind of world, not the same bits.
+# decoder's clamp (which is why a second run trains the decoder alone), the first world from 4acf5ca, when rollouts were
+# not yet carried from step to step, the last one from e9eb0bc. Run today they give the same kind of world, not the same
+# bits.
 set -euo pipefail
 work=${WORK:-runs/lift}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,8 +35,8 @@ for i in 6 7; do actors+=lerobot:scouts/scout-$i/export=.115,; done
 cosmos-sim collect --task Lift --episodes 400 --length 60 --seed 3 --out scouted --skills "${actors}random=.195"
 [ -d met ] || lerobot-edit-dataset --operation.type merge --operation.repo_ids "['explore', 'scouted']" \
     --operation.roots "['explore', 'scouted']" --new_repo_id met --new_root met
-cosmos-sim train world --data met --init first/export --out world --twin Lift --steps 5600 \
-    --rollouts 16 48 --stages 2800 --lr 2.5e-4 --warmup 200 --ema 0.998 --seed 3
+cosmos-sim train world --data met --init first/export --out world --twin Lift --steps 1400 \
+    --rollouts 8 --lr 2.5e-4 --warmup 100 --ema 0.99 --seed 4
 
 # What it is judged by: a collection that no world has seen, the policies trained on it, a reader of the hand's position.
 cosmos-sim collect --task Lift --episodes 440 --length 60 --seed 2 --out demos \

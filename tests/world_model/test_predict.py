@@ -91,7 +91,7 @@ def test_memory_does_not_grow_with_the_video():
             gc.collect()
             tensors.append(sum(x.numel() for x in gc.get_objects() if type(x) is torch.Tensor))
     assert max(alive) <= 2
-    assert tensors[0] == tensors[1]
+    assert tensors[1] <= tensors[0]  # what other tests left may go meanwhile
 
 
 def test_low_vram_gives_the_same():
