@@ -69,5 +69,6 @@ def test_two_processes_are_as_one(place, name, adapter):
         assert shared == pytest.approx(alone, rel=1e-5)
     exports = [load_file(place / run / "export" / "model.safetensors") for run in (one, two)]
     for key, value in exports[0].items():
-        torch.testing.assert_close(exports[1][key], value, rtol=1e-4, atol=1e-5)
+        # As a whole: where a gradient is nothing but rounding, AdamW makes steps of it.
+        assert (exports[1][key] - value).norm() <= 3e-5 * value.norm() + 1e-6, key
     assert (place / two / "export" / "adapter").is_dir() == bool(adapter)
