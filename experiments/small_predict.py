@@ -24,18 +24,16 @@ from cosmos_sim.world_model.recipes.predict_start import Start, begin
 from cosmos_sim.world_model.recipes.stages import Stage
 from cosmos_sim.world_model.rope import resolution_ratio
 from cosmos_sim.world_model.tokenizer import Tokenizer
-from cosmos_sim.world_model.tokenizer_folder import load_tokenizer
-from cosmos_sim.world_model.world import read_networks
+from cosmos_sim.world_model.tokenizer_folder import open_tokenizer
 
 
 @cache
 def tokenizer_of(name: str) -> Tokenizer:
     """A small tokenizer: the one of a shipped world, of a world's folder, or a folder of its own."""
-    if name in shipped("world"):
-        return read_networks(find_folder(name, "world")).tokenizer
-    if (Path(name) / "dynamics.safetensors").is_file():
-        return read_networks(Path(name)).tokenizer
-    return load_tokenizer(name)[0]
+    codec = open_tokenizer(find_folder(name, "world") if name in shipped("world") else name)
+    if not isinstance(codec, Tokenizer):
+        raise ValueError(f"{name!r} holds a Wan VAE; the networks here are made for small tokenizers")
+    return codec
 
 
 @dataclass(frozen=True)
