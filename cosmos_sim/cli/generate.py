@@ -25,7 +25,7 @@ def generate(
     guidance_interval: tuple[float, float] | None = None,
     first_block_threshold: float | None = None,
     tokenizer: str | None = None,
-    text_encoder: str = "nvidia/Cosmos-Reason1-7B",
+    text_encoder: str | None = None,
     quantise_text: Literal["int8", "nf4"] | None = None,
     prompt_cache: Path = Path("~/.cache/cosmos-sim/prompts"),
     low_vram: bool = False,
@@ -61,7 +61,8 @@ def generate(
         guidance_interval: Noise levels between which guidance acts, 0 to 1 by default; outside it costs nothing.
         first_block_threshold: Skip blocks where the first one changes less than this: faster, not exact; 0 by default.
         tokenizer: Folder of the Wan2.1 VAE; the one in MODEL by default.
-        text_encoder: Folder or hub id of Cosmos-Reason1.
+        text_encoder: Folder or hub id of Cosmos-Reason1, nvidia/Cosmos-Reason1-7B by default; for a network whose
+            folder holds no encoder.
         quantise_text: Hold the text encoder in 8 bits (torchao) or 4 (bitsandbytes).
         prompt_cache: Folder where embeddings of prompts are kept.
         low_vram: Have the networks on the GPU one after another.
@@ -102,11 +103,13 @@ def generate(
     else:
         kind = "text2world" if image is video is None else "image2world" if video is None else "video2world"
         asked = [Request(**{"name": "video", "inference_type": kind, **options})]
+    told = {"model": text_encoder, "quantise": quantise_text}
+    reason1: dict[str, Any] = {field: value for field, value in told.items() if value is not None}
     faster = {"guidance_interval": guidance_interval, "first_block_threshold": first_block_threshold}
     pipeline = load_predict(
         model,
         tokenizer=tokenizer,
-        text_encoder=Reason1Config(text_encoder, quantise=quantise_text),
+        text_encoder=Reason1Config(**reason1) if reason1 else None,
         prompt_cache=prompt_cache.expanduser(),
         sampling=sampling,
         changes={field: value for field, value in faster.items() if value is not None},

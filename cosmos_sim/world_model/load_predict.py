@@ -15,10 +15,12 @@ from cosmos_sim.world_model.denoise import SAMPLING, SamplingConfig
 from cosmos_sim.world_model.dit import DiT, DiTConfig
 from cosmos_sim.world_model.predict import Predict, PredictConfig
 from cosmos_sim.world_model.reason1 import Reason1, Reason1Config
+from cosmos_sim.world_model.request import NEGATIVE_PROMPT
 from cosmos_sim.world_model.sampler import named
-from cosmos_sim.world_model.text import TextConditioner
+from cosmos_sim.world_model.text import TextConditioner, TextEncoder
 from cosmos_sim.world_model.tiles import Tiling
 from cosmos_sim.world_model.tokenizer_folder import open_tokenizer
+from cosmos_sim.world_model.words import Words, find_words
 
 
 def load_predict(
@@ -37,12 +39,13 @@ def load_predict(
     compiled: bool = False,
     tiling: Tiling | None = None,
 ) -> Predict:
-    """A pipeline of a network in any format that ``cosmos-sim convert`` reads, a tokenizer, and Cosmos-Reason1.
+    """A pipeline of a network in any format that ``cosmos-sim convert`` reads, a tokenizer, and its text encoder.
 
     Args:
         model: the network's file or folder, or diffusers' folder of a whole pipeline.
         tokenizer: the folder of the Wan2.1 VAE or of a small tokenizer; that in ``model`` when not given.
-        text_encoder: Cosmos-Reason1-7B as released when not given; its width is the one that the network reads.
+        text_encoder: for a network without an encoder in its folder: Cosmos-Reason1-7B as released when not given; its
+            width is the one that the network reads.
         prompt_cache: a folder for embeddings of prompts, 103 MB each as released.
         sampling: of :data:`SAMPLING`, or one's own; the post-trained checkpoint of the network's size when not given.
         changes: fields of the sampling to set otherwise.
@@ -61,21 +64,53 @@ def load_predict(
     chosen = named(SAMPLING, sampling, "sampling") if isinstance(sampling, str) else sampling or _released(config)
     chosen = replace(chosen, **(changes or {}))
     codec = open_tokenizer(model if tokenizer is None else tokenizer, tiling=tiling).cast(kind)
-    width = config.context_in_dim or config.context_dim or Reason1Config.width
-    encoder = Reason1(replace(text_encoder or Reason1Config(), width=width), device=place)
+    encoder = open_encoder(model, config, text_encoder, device=place)
+    own = isinstance(encoder, Words)
 
     def network() -> DiT:
         dit = load_dit(model, device=place, dtype=kind).fuse()
         return dit.compile_blocks() if compiled else dit
 
     return Predict(
-        PredictConfig(config, chosen, temporal=codec.temporal, spatial=codec.spatial, chunk=chunk, size=size),
+        PredictConfig(
+            config,
+            chosen,
+            temporal=codec.temporal,
+            spatial=codec.spatial,
+            chunk=chunk,
+            size=size,
+            negative_prompt=None if own else NEGATIVE_PROMPT,
+        ),
         dit=network,
         tokenizer=lambda: codec,
-        text=None if config.context_dim is None else TextConditioner(encoder, cache=prompt_cache),
+        text=None if encoder is None else TextConditioner(encoder, cache=None if own else prompt_cache),
         device=place,
         low_vram=low_vram,
     )
+
+
+def open_encoder(
+    model: str | Path, config: DiTConfig, given: Reason1Config | None, *, device: torch.device
+) -> TextEncoder | None:
+    """What embeds prompts for the network of ``config`` in ``model``; ``None`` for one that reads no text.
+
+    Args:
+        given: Cosmos-Reason1 as it is to be run, for a network whose folder holds no encoder.
+
+    Raises:
+        ValueError: the folder's encoder is damaged or not the network's, or ``given`` would be ignored.
+    """
+    width = config.context_in_dim or config.context_dim
+    if width is None:
+        return None
+    words = find_words(model)
+    if words is None:
+        return Reason1(replace(given or Reason1Config(), width=width), device=device)
+    if given is not None:
+        raise ValueError(f"the text encoder {given.model!r} would be ignored: {model} holds its own")
+    if words.width != width:
+        raise ValueError(f"the text encoder in {model} makes vectors of {words.width}, its network reads {width}")
+    return words
 
 
 def _released(config: DiTConfig) -> SamplingConfig:

@@ -48,6 +48,8 @@ class PredictConfig:
     """Frames that the network was trained to make at once."""
     size: tuple[int, int] = (704, 1280)
     """Height and width of the videos it was trained on."""
+    negative_prompt: str | None = NEGATIVE_PROMPT
+    """What is guided away from unless told otherwise; ``None`` is text left out."""
 
     def __post_init__(self) -> None:
         if self.dit.action_dim is not None:
@@ -62,6 +64,8 @@ class Job:
     sampling: SamplingConfig
     size: tuple[int, int]
     chunks: tuple[Chunk, ...]
+    negative_prompt: str | None
+    """What is guided away from, where there is guidance."""
 
     @property
     def frames(self) -> int:
@@ -89,8 +93,7 @@ class Job:
         """What is to be encoded: the prompt and, with guidance, the negative prompt."""
         if not self.sampling.guidance:
             return (self.request.prompt,)
-        negative = self.request.negative_prompt
-        return (self.request.prompt, NEGATIVE_PROMPT if negative is None else negative)
+        return (self.request.prompt, self.negative_prompt)
 
 
 class Predict:
@@ -162,7 +165,8 @@ class Predict:
             raise request.error("negative_prompt would be ignored: this checkpoint is sampled without guidance")
         if sampling.guidance and config.dit.context_dim is None:
             raise request.error(f"guidance={sampling.guidance} has no text to guide by: the network reads none")
-        return Job(request, sampling, size, tuple(chunks))
+        negative = config.negative_prompt if request.negative_prompt is None else request.negative_prompt
+        return Job(request, sampling, size, tuple(chunks), negative)
 
     def prepare(self, jobs: Sequence[Job]) -> None:
         """Encode the prompts of all jobs into the text's cache, if it has one: its encoder is then loaded once."""

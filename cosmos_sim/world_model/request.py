@@ -48,7 +48,8 @@ class Request:
     input_path: Path | None = None
     """The image or video to begin from."""
     negative_prompt: str | None = None
-    """What to guide away from: :data:`NEGATIVE_PROMPT` when ``None``, nothing in particular when empty."""
+    """What to guide away from: the model's own when ``None`` (:data:`NEGATIVE_PROMPT` as released), nothing in
+    particular when empty."""
     seed: int = 0
     guidance: float | None = None
     """Strength of guidance by the prompt: 0 is none."""

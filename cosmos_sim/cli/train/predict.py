@@ -11,10 +11,8 @@ import tyro
 from cosmos_sim.training import TrainConfig
 
 if TYPE_CHECKING:
-    from cosmos_sim.data.clips import ClipSet
     from cosmos_sim.world_model.dit import DiTConfig
     from cosmos_sim.world_model.recipes.predict_adapter import AdapterConfig
-    from cosmos_sim.world_model.recipes.predict_text import Captions
     from cosmos_sim.world_model.recipes.stages import Stage
     from cosmos_sim.world_model.tokenizer import Tokenizer
     from cosmos_sim.world_model.wan import WanTokenizer
@@ -58,6 +56,7 @@ def predict(
     eval_clips: int = 16,
     samples: int = 2,
     sample_steps: int = 20,
+    sample_guidance: float | None = None,
     cache: Path | None = None,
     workers: int = 4,
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
@@ -93,7 +92,8 @@ def predict(
         normalise_actions: bring actions to zero mean and unit variance; by default all but Bridge's, which are scaled.
         every: frames from the beginning of a clip to that of the next in a video; by default clips touch.
         held_out: share of the videos kept from training, for the figures.
-        text_encoder: folder or hub id of Cosmos-Reason1, to encode captions.
+        text_encoder: what encodes captions: words, which needs no weights, for small networks; or the folder or hub id
+            of Cosmos-Reason1.
         prompt_cache: folder where embeddings of captions are kept.
         prepare_text: encode the captions and stop: to be done once before training on several processes.
         adapter: train an adapter in place of all weights.
@@ -104,6 +104,7 @@ def predict(
         eval_clips: held-out clips that the loss is measured on.
         samples: held-out clips that sample videos are made of.
         sample_steps: sampling steps of these.
+        sample_guidance: strength of their guidance by text; 7 by default.
         cache: folder of latents and of what is known of files; beside ``out`` by default.
         workers: threads that decode clips.
         train: how to train.
@@ -113,10 +114,12 @@ def predict(
     from cosmos_sim.data.sources import open_source
     from cosmos_sim.training import train as run
     from cosmos_sim.training.provenance import git_commit
+    from cosmos_sim.world_model.reason1 import Reason1Config
     from cosmos_sim.world_model.recipes.predict import PredictRecipe
     from cosmos_sim.world_model.recipes.predict_conditions import row_width
     from cosmos_sim.world_model.recipes.predict_config import PredictRecipeConfig
     from cosmos_sim.world_model.recipes.predict_start import begin
+    from cosmos_sim.world_model.recipes.predict_text import WORDS, reason1_captions, words_captions, words_for
     from cosmos_sim.world_model.rope import resolution_ratio
     from cosmos_sim.world_model.tokenizer_folder import open_tokenizer
 
@@ -132,7 +135,11 @@ def predict(
     chosen = _stage(stage, size, {name: value for name, value in changes.items() if value is not None})
     adaptation = _adapter(adapter, rank, alpha, targets)
     codec = open_tokenizer(tokenizer)
-    config = _network(network, init, (width, blocks, heads), codec, text=text_encoder is not None)
+    words = words_for(init) if text_encoder == WORDS else None
+    if prepare_text and (text_encoder is None or words is not None):
+        raise ValueError(f"prepare_text would do nothing: text_encoder is {text_encoder}")
+    embedding = None if text_encoder is None else Reason1Config.width if words is None else words.width
+    config = _network(network, init, (width, blocks, heads), codec, embedding)
     cache = cache or out.parent / "cache"
     clips = ClipSet(
         [
@@ -156,11 +163,19 @@ def predict(
     _check_size(network, init, start.config)
     captions = None
     if text_encoder is not None:
-        width_read = start.config.context_in_dim or start.config.context_dim
-        captions = _captions(text_encoder, width_read, prompt_cache.expanduser(), clips, train.device, prepare_text)
+        read, texts = start.config.context_in_dim or start.config.context_dim, clips.captions()
+        if words is not None:
+            captions = words_captions(words, texts, width=read)
+        else:
+            captions = reason1_captions(
+                text_encoder,
+                texts,
+                width=read,
+                cache=prompt_cache.expanduser(),
+                device=train.device,
+                processes=int(os.environ.get("WORLD_SIZE", "1")),
+            )
     if prepare_text:
-        if captions is None:
-            raise ValueError("prepare_text would do nothing: there is no text_encoder")
         print(f"{len(clips.captions())} captions are in {prompt_cache}")
         return
     bridge = all((path / "annotation").is_dir() for path in data)
@@ -179,6 +194,7 @@ def predict(
             eval_clips=eval_clips,
             samples=samples,
             sample_steps=sample_steps,
+            sample_guidance=sample_guidance,
         ),
         clips,
         codec,
@@ -256,12 +272,10 @@ def _network(
     init: Path | None,
     sizes: tuple[int | None, int | None, int | None],
     codec: "WanTokenizer | Tokenizer",
-    *,
-    text: bool,
+    embedding: int | None,
 ) -> "DiTConfig | None":
-    """The network to begin from nothing with; ``None`` where a checkpoint says it."""
+    """The network to begin from nothing with, and its text's width; ``None`` where a checkpoint says it."""
     from cosmos_sim.world_model.dit import DiTConfig, preset
-    from cosmos_sim.world_model.reason1 import Reason1Config
 
     given = {n: v for n, v in zip(("width", "blocks", "heads"), sizes, strict=True) if v is not None}
     if given and (name != "small" or init is not None):
@@ -278,8 +292,8 @@ def _network(
         num_blocks=model["blocks"],
         num_heads=model["heads"],
         adaln_lora_dim=max(8, model["width"] // 4),
-        context_dim=model["width"] if text else None,
-        context_in_dim=Reason1Config.width if text else None,
+        context_dim=None if embedding is None else model["width"],
+        context_in_dim=embedding,
     )
 
 
@@ -291,23 +305,3 @@ def _check_size(network: str, init: Path | None, found: "DiTConfig") -> None:
     if init is not None and found.model_channels != widths.get(network, found.model_channels):
         near = [name for name, width in widths.items() if width == found.model_channels] or ["small"]
         raise ValueError(f"{init} is {found.model_channels} wide, which {network} is not: say network {near[0]}")
-
-
-def _captions(model: str, width: int | None, cache: Path, clips: "ClipSet", device: str, prepare: bool) -> "Captions":
-    """Embeddings of all captions, encoded now where they are missing."""
-    from cosmos_sim.world_model.reason1 import Reason1, Reason1Config
-    from cosmos_sim.world_model.recipes.predict_text import Captions
-    from cosmos_sim.world_model.text import TextConditioner
-
-    if width is None:
-        raise ValueError("text_encoder would be ignored: the network reads no text")
-    config, texts = Reason1Config(model, width=width), clips.captions()
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    encoder = TextConditioner(Reason1(config, device=device), cache=cache)
-    if processes > 1 and (missing := encoder.missing(texts)):
-        raise ValueError(
-            f"{len(missing)} captions are not encoded yet (first: {missing[0]!r}): call this once in one process, with "
-            "--prepare-text"
-        )
-    encoder.prepare(texts)
-    return Captions(TextConditioner(Reason1(config, device="cpu"), cache=cache), texts)

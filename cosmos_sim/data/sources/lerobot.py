@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
+from cosmos_sim.data.captions import EpisodeCaption, read_captions
 from cosmos_sim.data.clip_files import FileRecords
 from cosmos_sim.data.clip_source import Item, whole_stride
 from cosmos_sim.data.images import beside, beside_sizes
@@ -32,7 +33,10 @@ class _Entry:
 
 
 class LeRobotSource:
-    """The episodes of a LeRobotDataset v3, of any action dimension, with their tasks as captions.
+    """The episodes of a LeRobotDataset v3, of any action dimension.
+
+    An episode's caption is that of ``meta/captions.jsonl`` (where it has one for the camera alone, that one), or else
+    its task.
 
     Frame ``k`` is followed by action ``k``. A clip at the dataset's own rate has the dataset's own actions; at an
     integer part of it only if ``stride_actions`` says what becomes of those between two frames: their ``"sum"`` (right
@@ -70,7 +74,7 @@ class LeRobotSource:
         return self._layout.info.action_dim
 
     def items(self, files: FileRecords) -> Sequence[Item]:
-        headers = self._headers(files)
+        headers, captions = self._headers(files), read_captions(self._layout.info.path)
         tables = EpisodeTables(self._layout, ["action", "task_index"])
         items, entries = [], []
         for episode in range(self._layout.info.episodes):
@@ -83,7 +87,8 @@ class LeRobotSource:
                 broken = str(error)
             for cameras in self._views:
                 entries.append(_Entry(episode, cameras, first))
-                items.append(self._item(entries[-1], task, broken, headers))
+                caption = captions.get(episode, EpisodeCaption(task) if task.strip() else None)
+                items.append(self._item(entries[-1], caption, broken, headers))
         self._entries = entries
         return items
 
@@ -132,7 +137,13 @@ class LeRobotSource:
         with ThreadPoolExecutor(_READERS) as pool:
             return dict(zip(paths, pool.map(header, paths), strict=True))
 
-    def _item(self, entry: _Entry, task: str, broken: str | None, headers: dict[Path, VideoHeader | str]) -> Item:
+    def _item(
+        self,
+        entry: _Entry,
+        caption: EpisodeCaption | None,
+        broken: str | None,
+        headers: dict[Path, VideoHeader | str],
+    ) -> Item:
         info, episode, cameras = self._layout.info, entry.episode, entry.cameras
         called = f"{self.name}: episode {episode}, camera{'s' * (len(cameras) > 1)} {', '.join(cameras)}"
         files: list[Path] = []
@@ -148,13 +159,14 @@ class LeRobotSource:
             header = headers[files[-1]]
             broken = broken or (header if isinstance(header, str) else _short(files[-1], header, start, episode, info))
         sizes = beside_sizes([info.cameras[camera] for camera in cameras])
+        words = "" if caption is None else caption.of(cameras[0]) if len(cameras) == 1 else caption.caption
         return Item(
             name=called,
             group=str(episode),
             size=(sizes[0][0], sum(width for _, width in sizes)),
             fps=info.fps,
             length=info.lengths[episode],
-            caption=task,
+            caption=words,
             files=tuple(files),
             place=json.dumps(places),
             broken=broken,

@@ -9,7 +9,7 @@ from cosmos_sim.world_model.recipes.predict_adapter import AdapterConfig
 from cosmos_sim.world_model.recipes.stages import Stage
 
 GUIDANCE = 7.0
-"""Of sample videos, where there is text to guide by."""
+"""Of sample videos, where there is text to guide by, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class PredictRecipeConfig:
     adapter: AdapterConfig | None = None
     """What is trained in place of all weights."""
     text: str | None = None
-    """The encoder of captions; without one the network sees the zero embedding of text that is left out, or none."""
+    """The encoder of captions, ``words`` or Cosmos-Reason1's folder; without one the network sees the zero embedding of
+    text that is left out, or none."""
     normalise_actions: bool = True
     """Whether actions reach the network with zero mean and unit variance; otherwise as they are."""
     high_noise: float = 0.05
@@ -39,6 +40,8 @@ class PredictRecipeConfig:
     samples: int = 2
     """Held-out clips whose videos are sampled."""
     sample_steps: int = 20
+    sample_guidance: float | None = None
+    """Of these videos, by their text; :data:`GUIDANCE` where there is text."""
 
     def __post_init__(self) -> None:
         if not self.levels or not all(0 < level <= 1 for level in self.levels):
@@ -50,6 +53,8 @@ class PredictRecipeConfig:
             )
         if self.known_time is not None and not 0 <= self.known_time <= 1:
             raise ValueError(f"known_time must lie in [0, 1], not {self.known_time}")
+        if self.sample_guidance is not None and self.text is None:
+            raise ValueError(f"sample_guidance={self.sample_guidance} would be ignored: there is no text to guide by")
         TimeDistribution(self.stage.shift, self.high_noise)
 
     @property
@@ -59,7 +64,8 @@ class PredictRecipeConfig:
     @property
     def sampling(self) -> SamplingConfig:
         """How sample videos are drawn."""
-        guidance = 0.0 if self.text is None else GUIDANCE
+        asked = GUIDANCE if self.sample_guidance is None else self.sample_guidance
+        guidance = 0.0 if self.text is None else asked
         return SamplingConfig(
             steps=self.sample_steps, shift=self.stage.shift, guidance=guidance, known_time=self.known_time
         )

@@ -28,6 +28,7 @@ from cosmos_sim.world_model.recipes.predict_config import PredictRecipeConfig
 from cosmos_sim.world_model.tokenizer import Tokenizer
 from cosmos_sim.world_model.tokenizer_folder import save_tokenizer
 from cosmos_sim.world_model.wan import WanTokenizer
+from cosmos_sim.world_model.words import FOLDER
 
 CAMERA = "video"
 """What a world calls its camera."""
@@ -108,7 +109,8 @@ def export(
     """Write a trained network's folder.
 
     With actions it is a Predict2.5 world, with start frames out of the held-out clips and the text of the most of them;
-    without, a network that ``cosmos-sim generate`` reads, with its tokenizer. An adapter lies in ``adapter/`` besides.
+    without, a network that ``cosmos-sim generate`` reads, with its tokenizer and, if it was trained with words, its
+    text encoder. An adapter lies in ``adapter/`` besides.
     """
     made = {**provenance, "figures": {name: round(value, 5) for name, value in figures.items()}}
     card = predict_card(config, made)
@@ -128,6 +130,8 @@ def export(
         save_ours(network, folder)
         save_tokenizer(tokenizer, folder / ("vae" if isinstance(tokenizer, WanTokenizer) else "tokenizer"))
         (folder / "README.md").write_text(card)
+        if conditioner.captions is not None and conditioner.captions.words is not None:
+            conditioner.captions.words.save_pretrained(folder / FOLDER)
     if adapter is not None:
         save_adapter(adapter, folder / "adapter")
 
