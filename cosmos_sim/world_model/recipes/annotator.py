@@ -181,7 +181,7 @@ def _coarse(images: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b c
 
 
 def _class_weights(data: AnnotatedFrames) -> Float[Tensor, "k"]:
-    """One over the root of a class's share of the pixels, scaled to a mean of 1 a pixel; 0 for one that never occurs."""
+    """One over the root of a class's share of the pixels, scaled to a mean of 1 a pixel; 0 for what never occurs."""
     count = sum(
         (np.bincount(ids[data.train_rows].reshape(-1), minlength=len(data.names)) for ids in data.segments.values()),
         np.zeros(len(data.names)),
