@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cosmos_sim.world_model.anchor import Anchor
 from cosmos_sim.world_model.attention import KeysValues
 from cosmos_sim.world_model.first_block import FirstBlockCache
 from cosmos_sim.world_model.sampler import SOLVERS, evaluations, karras_times, linear_times, named
@@ -103,6 +104,7 @@ SAMPLING: dict[str, SamplingConfig] = {
     "predict2.5-14b": SamplingConfig(),
     "predict2.5-14b-pretrained": SamplingConfig(),
     "predict2.5-2b-action": SamplingConfig(guidance=0.0),
+    "transfer2.5-2b": SamplingConfig(guidance=3.0),
 }
 """Released checkpoint to how it is sampled. Only the post-trained 2B has Karras times and tells known frames' level.
 
@@ -120,6 +122,7 @@ def denoise(
     context: Float[Tensor, "b l d"] | Sequence[KeysValues] | None = None,
     negative: Float[Tensor, "b l d"] | None = None,
     action: Float[Tensor, "b t a"] | None = None,
+    anchor: Anchor | None = None,
     watch: Callable[[int, Tensor], None] | None = None,
 ) -> Float[Tensor, "b c t h w"]:
     """The latents that ``noise`` leads to, in fp32.
@@ -135,6 +138,7 @@ def denoise(
         negative: embedding of the negative prompt, for the second pass of guidance; zeros, the embedding of training's
             text dropout, when not given.
         action: conditioning of each latent frame; the same in both passes.
+        anchor: a video to begin from, or to keep parts of.
         watch: called after every evaluation with its number, from 0, and the data that it points to.
 
     Raises:
@@ -158,6 +162,8 @@ def denoise(
         raise ValueError(f"guidance={config.guidance} needs a text embedding to guide by: use guidance=0 without one")
     if negative is not None and not config.guidance:
         raise ValueError("a negative prompt would be ignored with guidance=0")
+    if anchor is not None and anchor.latent.shape != noise.shape:
+        raise ValueError(f"the anchor's latents {tuple(anchor.latent.shape)} do not fit the noise {tuple(noise.shape)}")
     noise = noise.float()
     data = torch.zeros_like(noise)
     if known is not None:
@@ -165,6 +171,10 @@ def denoise(
     mask = torch.zeros_like(noise[:, :1])
     mask[:, :, :k] = 1
     given = mask.bool()
+    times, start = config.times(), noise
+    if anchor is not None and anchor.sigma_max is not None:
+        times = anchor.times(times)
+        start = torch.lerp(torch.where(given, data, anchor.latent.to(noise)), noise, times[0])
     cond = Pass(network, config, context, action)
     both: tuple[Pass, ...] = (cond,)
     if isinstance(context, Tensor) and config.guidance:
@@ -174,7 +184,7 @@ def denoise(
             both = (Pass(network, config, torch.cat([context, negative]), twice),)
         else:
             both = (cond, Pass(network, config, negative, action))
-    count, done = config.evaluations, 0
+    count, done = evaluations(config.solver, times), 0
 
     def guided(latent: Tensor, timestep: Tensor, time: float) -> Tensor:
         low, high = config.guidance_interval
@@ -191,7 +201,10 @@ def denoise(
         timestep = noise.new_full((b, t), config.timestep(time))
         if config.known_time is not None:
             timestep[:, :k] = 1000 * config.known_time
-        found = guided(torch.where(given, data, x), timestep, time)
+        seen = x
+        if anchor is not None:
+            seen = anchor.seen(x, noise, time=time, step=sum(before > time for before in times))
+        found = guided(torch.where(given, data, seen), timestep, time)
         found = torch.where(given, noise - data, found)
         if not found.isfinite().all():
             raise FloatingPointError(
@@ -202,7 +215,7 @@ def denoise(
         done += 1
         return found
 
-    return SOLVERS[config.solver](velocity, noise, config.times())
+    return SOLVERS[config.solver](velocity, start, times)
 
 
 class Pass:

@@ -13,7 +13,8 @@ from cosmos_sim.world_model.checkpoints.network import open_network
 from cosmos_sim.world_model.checkpoints.source import open_source
 from cosmos_sim.world_model.denoise import SAMPLING, SamplingConfig
 from cosmos_sim.world_model.dit import DiT, DiTConfig
-from cosmos_sim.world_model.predict import Predict, PredictConfig
+from cosmos_sim.world_model.pipeline import PipelineConfig
+from cosmos_sim.world_model.predict import Predict
 from cosmos_sim.world_model.reason1 import Reason1, Reason1Config
 from cosmos_sim.world_model.request import NEGATIVE_PROMPT
 from cosmos_sim.world_model.sampler import named
@@ -31,8 +32,8 @@ def load_predict(
     prompt_cache: Path | None = None,
     sampling: str | SamplingConfig | None = None,
     changes: Mapping[str, Any] | None = None,
-    size: tuple[int, int] = PredictConfig.size,
-    chunk: int = PredictConfig.chunk,
+    size: tuple[int, int] = PipelineConfig.size,
+    chunk: int = PipelineConfig.chunk,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     low_vram: bool = False,
@@ -72,7 +73,7 @@ def load_predict(
         return dit.compile_blocks() if compiled else dit
 
     return Predict(
-        PredictConfig(
+        PipelineConfig(
             config,
             chosen,
             temporal=codec.temporal,

@@ -19,7 +19,8 @@ from cosmos_sim.world_model.checkpoints.stored import held
 from cosmos_sim.world_model.denoise import SAMPLING, SamplingConfig
 from cosmos_sim.world_model.generate import generate
 from cosmos_sim.world_model.load_predict import load_predict
-from cosmos_sim.world_model.predict import Predict, PredictConfig
+from cosmos_sim.world_model.pipeline import PipelineConfig
+from cosmos_sim.world_model.predict import Predict
 from cosmos_sim.world_model.request import Request, read_requests
 
 TEXT = Request(name="text", inference_type="text2world", prompt="a robot lifts the cube", num_steps=1)
@@ -127,7 +128,7 @@ def test_no_requests_and_repeated_names(tmp_path):
 
 def test_an_action_conditioned_network_takes_no_requests():
     with pytest.raises(ValueError, match="see PredictWorld"):
-        PredictConfig(replace(DIT, action_dim=28), SamplingConfig())
+        PipelineConfig(replace(DIT, action_dim=28), SamplingConfig())
 
 
 @pytest.fixture(scope="module")

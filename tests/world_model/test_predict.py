@@ -11,7 +11,8 @@ from tiny_predict import DIT, SIZE, WordText, images, tiny_dit, tiny_predict, ti
 from cosmos_sim.world_model.chunks import plan_chunks
 from cosmos_sim.world_model.denoise import SAMPLING, SamplingConfig, denoise
 from cosmos_sim.world_model.parts import Parts
-from cosmos_sim.world_model.predict import Predict, PredictConfig
+from cosmos_sim.world_model.pipeline import PipelineConfig
+from cosmos_sim.world_model.predict import Predict
 from cosmos_sim.world_model.request import NEGATIVE_PROMPT, Request
 from cosmos_sim.world_model.sampler import seeded_noise
 
@@ -135,7 +136,7 @@ def test_nothing_is_made_before_it_is_used():
         raise AssertionError("made too early")
 
     pipeline = Predict(
-        PredictConfig(DIT, SamplingConfig(), chunk=13, size=SIZE),
+        PipelineConfig(DIT, SamplingConfig(), chunk=13, size=SIZE),
         dit=never,
         tokenizer=never,
         text=WordText(),

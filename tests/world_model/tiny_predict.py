@@ -8,7 +8,8 @@ import torch
 
 from cosmos_sim.world_model.denoise import SamplingConfig
 from cosmos_sim.world_model.dit import DiT, DiTConfig
-from cosmos_sim.world_model.predict import Predict, PredictConfig
+from cosmos_sim.world_model.pipeline import PipelineConfig
+from cosmos_sim.world_model.predict import Predict
 from cosmos_sim.world_model.sampler import seeded_noise
 from cosmos_sim.world_model.wan import WanConfig, WanTokenizer
 
@@ -34,7 +35,7 @@ WAN = WanConfig(
 
 
 class WordText:
-    """A :class:`~cosmos_sim.world_model.predict.Text`: each word is a random vector of its own."""
+    """A :class:`~cosmos_sim.world_model.pipeline.Text`: each word is a random vector of its own."""
 
     cache = None
 
@@ -71,7 +72,7 @@ def tiny_wan() -> WanTokenizer:
 def tiny_predict(
     sampling: SamplingConfig | None = None, *, low_vram: bool = False, kind: type[Predict] = Predict
 ) -> Predict:
-    config = PredictConfig(DIT, sampling or SamplingConfig(steps=3), chunk=13, size=SIZE)
+    config = PipelineConfig(DIT, sampling or SamplingConfig(steps=3), chunk=13, size=SIZE)
     device = torch.device("cpu")
     return kind(config, dit=tiny_dit, tokenizer=tiny_wan, text=WordText(), device=device, low_vram=low_vram)
 

@@ -8,7 +8,7 @@ from threading import Lock
 from jaxtyping import Float
 from torch import Tensor
 
-from cosmos_sim.world_model.predict import Text
+from cosmos_sim.world_model.pipeline import Text
 from cosmos_sim.world_model.reason1 import Reason1, Reason1Config
 from cosmos_sim.world_model.text import TextConditioner
 from cosmos_sim.world_model.words import Words, WordsConfig, find_words
