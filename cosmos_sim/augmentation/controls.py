@@ -199,7 +199,7 @@ def _colours(seed: int) -> UInt8[ndarray, "ids 3"]:
     """Colours of the ids 0 to 255: saturation of .1 to 1 and value of .2 to 1, as the original draws them."""
     rng = np.random.default_rng(seed)
     drawn = rng.uniform((0, 0.1, 0.2), (360, 1, 1), size=(255, _CANDIDATES, 3)).astype(np.float32)
-    candidates = cv2.cvtColor(drawn, cv2.COLOR_HSV2RGB) * 255
+    candidates: ndarray = cv2.cvtColor(drawn, cv2.COLOR_HSV2RGB) * 255
     table = np.zeros((256, 3), np.float32)
     for k, some in enumerate(candidates, start=1):
         apart = np.square(some[:, None] - table[None, :k]).sum(axis=-1).min(axis=1)
