@@ -41,22 +41,38 @@ def changed(
     return np.any(np.abs(start.astype(np.int16) - end.astype(np.int16)) > levels, axis=-1)
 
 
-def ssim(*, truth: UInt8[ndarray, "*batch h w c"], estimate: UInt8[ndarray, "*batch h w c"]) -> float:
+def ssim(
+    *,
+    truth: UInt8[ndarray, "*batch h w c"],
+    estimate: UInt8[ndarray, "*batch h w c"],
+    where: Bool[ndarray, "*batch h w"] | None = None,
+) -> float:
     """Mean structural similarity over frames, channels and all places where the window fits.
 
     Gaussian 11x11 window with sigma 1.5, ``K1 = .01``, ``K2 = .03``, covariances normalised by N
-    (Wang, Bovik, Sheikh and Simoncelli, 2004).
+    (Wang, Bovik, Sheikh and Simoncelli, 2004). ``where`` picks the pixels whose windows count.
 
     Raises:
-        ValueError: for unequal shapes, frames that are not ``uint8``, or frames smaller than the window.
+        ValueError: for unequal shapes, frames that are not ``uint8``, frames smaller than the window, or no pixel of
+            ``where`` around which the window fits.
     """
     _check(truth, estimate)
     if min(truth.shape[-3:-1]) < _WINDOW:
         raise ValueError(f"SSIM needs frames of at least {_WINDOW}x{_WINDOW} pixels, got {truth.shape[-3:-1]}")
-    return float(np.mean([_ssim_image(a, b) for a, b in zip(_images(truth), _images(estimate), strict=True)]))
+    pairs = zip(_images(truth), _images(estimate), strict=True)
+    if where is None:
+        return float(np.mean([_similarity(a, b).mean() for a, b in pairs]))
+    border = _WINDOW // 2
+    inner = where[..., border:-border, border:-border]
+    if where.shape != truth.shape[:-1] or not inner.any():
+        raise ValueError(f"where must be of shape {truth.shape[:-1]} and pick an inner pixel, got {where.shape}")
+    masks = inner.reshape(-1, *inner.shape[-2:])
+    total = sum(_similarity(a, b)[mask].sum() for (a, b), mask in zip(pairs, masks, strict=True) if mask.any())
+    return float(total / (inner.sum() * truth.shape[-1]))
 
 
-def _ssim_image(truth: ndarray, estimate: ndarray) -> float:
+def _similarity(truth: ndarray, estimate: ndarray) -> ndarray:
+    """The map of one image, ``h w c``, without the border where the window does not fit."""
     a, b = truth.astype(np.float64), estimate.astype(np.float64)
     mean_a, mean_b = _blur(a), _blur(b)
     variance_a, variance_b = _blur(a * a) - mean_a**2, _blur(b * b) - mean_b**2
@@ -67,7 +83,8 @@ def _ssim_image(truth: ndarray, estimate: ndarray) -> float:
     )
     border = _WINDOW // 2
     height, width = truth.shape[:2]
-    return float(np.mean(similarity[border : height - border, border : width - border]))
+    inner: ndarray = similarity.reshape(truth.shape)[border : height - border, border : width - border]
+    return inner
 
 
 def _blur(image: ndarray) -> ndarray:
