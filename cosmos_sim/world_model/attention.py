@@ -50,6 +50,13 @@ class KeysValues(NamedTuple):
 
     keys: Float[Tensor, "b heads l e"]
     values: Float[Tensor, "b heads l e"]
+    image: "KeysValues | None" = None
+    """Those of an image whose style the layer reads beside the text."""
+
+    def expand(self, batch: int) -> "KeysValues":
+        """The same for each of a batch."""
+        keys, values = (x.expand(batch, -1, -1, -1) for x in self[:2])
+        return KeysValues(keys, values, None if self.image is None else self.image.expand(batch))
 
 
 class Attention(nn.Module):
@@ -98,24 +105,45 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(Attention):
-    """Of all tokens to the text, and of each frame's tokens to its own actions; there is no mask, as released."""
+    """Of all tokens to the text, and of each frame's tokens to its own actions; there is no mask, as released.
+
+    With ``image``, also of all tokens to those of an image (as wide as the network), with queries of their own; the
+    two sums are added before ``output_proj``.
+    """
+
+    def __init__(self, width: int, context_width: int, num_heads: int, *, image: bool = False) -> None:
+        super().__init__(width, context_width, num_heads)
+        self.image = image
+        if image:
+            self.q_img = nn.Linear(width, width, bias=False)
+            self.k_img = nn.Linear(width, width, bias=False)
+            self.v_img = nn.Linear(width, width, bias=False)
+            self.q_img_norm = RMSNorm(width // num_heads, eps=1e-6)
+            self.k_img_norm = RMSNorm(width // num_heads, eps=1e-6)
 
     def forward(
         self,
         x: Float[Tensor, "b n d"],
         text: Float[Tensor, "b l e"] | KeysValues,
         actions: Float[Tensor, "b t e"] | None = None,
+        image: Float[Tensor, "b m d"] | None = None,
     ) -> Float[Tensor, "b n d"]:
         q = self.q_norm(self.heads(self.q_proj(x)))
-        k, v = text if isinstance(text, KeysValues) else self.keys_values(text)
+        k, v, seen = text if isinstance(text, KeysValues) else self.keys_values(text, image)
         if actions is None:
             y = attend(q.to(v.dtype), k.to(v.dtype), v)
         else:
             y = attend_per_frame(q.to(v.dtype), KeysValues(k.to(v.dtype), v), self.keys_values(actions))
+        if seen is not None:
+            q = self.q_img_norm(self.heads(self.q_img(x)))
+            y = y + attend(q.to(v.dtype), seen.keys.to(v.dtype), seen.values)
         return self.output_proj(rearrange(y, "b heads n e -> b n (heads e)"))
 
-    def keys_values(self, context: Float[Tensor, "b l e"]) -> KeysValues:
-        return KeysValues(self.k_norm(self.heads(self.k_proj(context))), self.heads(self.v_proj(context)))
+    def keys_values(self, context: Float[Tensor, "b l e"], image: Float[Tensor, "b m d"] | None = None) -> KeysValues:
+        seen = None
+        if image is not None:
+            seen = KeysValues(self.k_img_norm(self.heads(self.k_img(image))), self.heads(self.v_img(image)))
+        return KeysValues(self.k_norm(self.heads(self.k_proj(context))), self.heads(self.v_proj(context)), seen)
 
 
 class RMSNorm(nn.RMSNorm):
@@ -178,7 +206,7 @@ def attend_per_frame(q: Tensor, text: KeysValues, actions: KeysValues) -> Float[
             ],
             dim=2,
         )
-        for shared, own in zip(text, actions, strict=True)
+        for shared, own in zip(text[:2], actions[:2], strict=True)
     )
     y = attend(rearrange(q, "b heads (t n) e -> (b t) heads n e", t=t), k, v)
     return rearrange(y, "(b t) heads n e -> b heads (t n) e", b=b)

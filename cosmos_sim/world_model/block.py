@@ -1,7 +1,7 @@
 """One layer of the diffusion transformer."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cosmos_sim.world_model.attention import CrossAttention, KeysValues, SelfAttention
-from cosmos_sim.world_model.modulation import modulate, modulation, without_autocast
+from cosmos_sim.world_model.modulation import Modulations, modulate, modulation, without_autocast
 
 
 class Signal(NamedTuple):
@@ -23,20 +23,30 @@ class Signal(NamedTuple):
     """Cosines and sines of the tokens' positions."""
     actions: Float[Tensor, "b t d"] | None
     """Each frame's action as a token for cross-attention."""
+    image: Float[Tensor, "b m d"] | None = None
+    """Tokens of an image whose style is to be taken."""
 
 
 class Block(nn.Module):
     """Self-attention, cross-attention and MLP, each ``x += gate * f(LN(x) * (1 + scale) + shift)``."""
 
     def __init__(
-        self, width: int, *, heads: int, hidden: int, context_width: int | None, adaln_rank: int, causal: bool
+        self,
+        width: int,
+        *,
+        heads: int,
+        hidden: int,
+        context_width: int | None,
+        adaln_rank: int,
+        causal: bool,
+        image: bool = False,
     ) -> None:
         super().__init__()
         self.self_attn = SelfAttention(width, heads, causal=causal)
         self.adaln_modulation_self_attn = modulation(width, adaln_rank, 3 * width)
         self.cross_attn = None
         if context_width is not None:
-            self.cross_attn = CrossAttention(width, context_width, heads)
+            self.cross_attn = CrossAttention(width, context_width, heads, image=image)
             self.adaln_modulation_cross_attn = modulation(width, adaln_rank, 3 * width)
         self.mlp = MLP(width, hidden)
         self.adaln_modulation_mlp = modulation(width, adaln_rank, 3 * width)
@@ -57,7 +67,7 @@ class Block(nn.Module):
         x = x + gate * rearrange(y, "b (t h w) d -> b t h w d", t=t, h=h, w=w)
         if self.cross_attn is not None:
             y, gate = modulate(x, *to_cross)
-            y = self.cross_attn(rearrange(y, "b t h w d -> b (t h w) d"), text, signal.actions)
+            y = self.cross_attn(rearrange(y, "b t h w d -> b (t h w) d"), text, signal.actions, signal.image)
             x = x + gate * rearrange(y, "b (t h w) d -> b t h w d", t=t, h=h, w=w)
         y, gate = modulate(x, to_mlp)
         return x + gate * self.mlp(y)
@@ -72,11 +82,35 @@ class Block(nn.Module):
         for name in self.modulation_names:
             delattr(self, name)
 
-    def read(self, text: Float[Tensor, "b l e"]) -> KeysValues:
-        """The keys and values of a text, to be given to :meth:`forward` in its place."""
+    def read(self, text: Float[Tensor, "b l e"], image: Float[Tensor, "b m d"] | None = None) -> KeysValues:
+        """The keys and values of a text (and an image), to be given to :meth:`forward` in its place."""
         if self.cross_attn is None:
             raise ValueError("this block has no cross-attention that could read a text")
-        return self.cross_attn.keys_values(text)
+        return self.cross_attn.keys_values(text, image)
+
+
+def fuse_blocks(owner: nn.Module, name: str) -> None:
+    """Join weights of ``owner``'s list of blocks ``name``: queries, keys and values of each, the modulations of all.
+
+    The latter go to ``owner.adaln_modulations``, which is ``None`` until then.
+    """
+    if owner.adaln_modulations is not None:
+        return
+    blocks = cast(Sequence[Block], owner.get_submodule(name))
+    for block in blocks:
+        block.self_attn.fuse()
+    names = [f"{name}.{i}.{part}" for i, block in enumerate(blocks) for part in block.modulation_names]
+    Modulations.join(owner, "adaln_modulations", {part: owner.get_submodule(part) for part in names})
+    for block in blocks:
+        block.forget_modulations()
+
+
+def modulations_of(blocks: Sequence[Block], joined: Modulations | None, signal: Signal) -> Sequence[Tensor | None]:
+    """Shift, scale and gate of all blocks at once, when :func:`fuse_blocks` has joined their layers."""
+    if joined is None:
+        return [None] * len(blocks)
+    with without_autocast(signal.emb):
+        return joined(signal.emb, signal.adaln).unflatten(0, (len(blocks), -1)).unbind()
 
 
 class MLP(nn.Module):

@@ -7,7 +7,7 @@ different :class:`DiTConfig`\\ s.
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast, get_args
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cosmos_sim.world_model.action_conditioning import ActionEmbedder, ActionInjection, ActionLayout
 from cosmos_sim.world_model.attention import KeysValues
-from cosmos_sim.world_model.block import Block, Signal
+from cosmos_sim.world_model.block import Block, Signal, fuse_blocks, modulations_of
 from cosmos_sim.world_model.embedders import PatchEmbed, Sinusoid, TimestepEmbedding, patchify, unpatchify
 from cosmos_sim.world_model.first_block import FirstBlockCache
 from cosmos_sim.world_model.modulation import Modulations, layer_norm, modulation, without_autocast
@@ -54,6 +54,8 @@ class DiTConfig:
     """A row of actions for each temporal token, without effect on known ones; or one row for the whole chunk."""
     causal: bool = False
     """Whether the tokens of a frame attend to no later frame."""
+    image_dim: int | None = None
+    """Width of the tokens of an image whose style the blocks attend to beside the text (Transfer2.5: 1152); or none."""
 
     def __post_init__(self) -> None:
         if self.model_channels % self.num_heads:
@@ -62,6 +64,8 @@ class DiTConfig:
             raise ValueError(f"rotary embedding needs an even head width of at least 12, not {self.head_dim}")
         if self.context_in_dim is not None and self.context_dim is None:
             raise ValueError(f"context_in_dim={self.context_in_dim} would be ignored: context_dim is None")
+        if self.image_dim is not None and self.context_dim is None:
+            raise ValueError(f"image_dim={self.image_dim} needs cross-attention, but context_dim is None")
         for name, kind in (("action_injection", ActionInjection), ("action_layout", ActionLayout)):
             value, (default, *others) = getattr(self, name), get_args(kind)
             if value not in (default, *others):
@@ -81,7 +85,12 @@ class DiTConfig:
     def in_channels(self) -> int:
         """Latent, condition mask, padding mask, and the actions' channels, in this order."""
         actions = self.latent_channels if self.action_injection == "channels" else 0
-        return self.latent_channels + 1 + self.padding_mask + actions
+        return self.latent_channels + self.masks + actions
+
+    @property
+    def masks(self) -> int:
+        """Channels that say which frames are known and which pixels are padded."""
+        return 1 + self.padding_mask
 
 
 PRESETS: dict[str, DiTConfig] = {
@@ -105,6 +114,10 @@ def preset(name: str) -> DiTConfig:
     return PRESETS[name]
 
 
+Layer = tuple[Block, Tensor | KeysValues | None, Tensor | None]
+"""A block, the text it reads, and its modulations where they are computed for all blocks at once."""
+
+
 class DiT(nn.Module):
     """Predicts the flow's velocity (noise - data) of a latent video, given what is known of it."""
 
@@ -120,6 +133,8 @@ class DiT(nn.Module):
         if config.context_in_dim is not None:
             assert config.context_dim is not None
             self.crossattn_proj = nn.Sequential(nn.Linear(config.context_in_dim, config.context_dim), nn.GELU())
+        if config.image_dim is not None:
+            self.img_context_proj = nn.Sequential(nn.Linear(config.image_dim, width), nn.GELU())
         if config.action_dim is not None:
             embedder = partial(ActionEmbedder, config.action_dim, 4 * width)
             if config.action_injection == "timestep":
@@ -130,16 +145,7 @@ class DiT(nn.Module):
                 self.action_embedder_context = embedder(config.context_dim)
             else:
                 self.action_embedder_channels = embedder(config.latent_channels)
-        block = partial(
-            Block,
-            width,
-            heads=config.num_heads,
-            hidden=int(width * config.mlp_ratio),
-            context_width=config.context_dim,
-            adaln_rank=config.adaln_lora_dim,
-            causal=config.causal,
-        )
-        self.blocks = nn.ModuleList(block() for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(make_block(config, Block) for _ in range(config.num_blocks))
         self.final_layer = FinalLayer(config, config.latent_channels * patch)
         self.register_module("adaln_modulations", None)
         self.reset_parameters()
@@ -154,6 +160,7 @@ class DiT(nn.Module):
         action: Float[Tensor, "b t_tokens a"] | Float[Tensor, "b 1 a"] | None = None,
         padding_mask: Float[Tensor, "b 1 t h w"] | None = None,
         rope_ratio: tuple[float, float, float] | None = None,
+        image_context: Float[Tensor, "b m e"] | None = None,
         first_block_cache: FirstBlockCache | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """Velocity of ``latent``, in fp32.
@@ -168,17 +175,48 @@ class DiT(nn.Module):
                 whose frames are all known (see ``actions_per_latent``); or, in the layout of the whole chunk, one row.
             padding_mask: 1 on padded pixels; zeros when not given.
             rope_ratio: in place of the config's, to try a size that the weights were not trained at.
+            image_context: tokens of an image whose style is to be taken, for a network with ``image_dim`` and a context
+                that is not encoded yet; a zero token, as in training without an image, when not given.
             first_block_cache: memory of an approximation that skips blocks; ``None`` computes all of them.
 
         Raises:
             ValueError: a shape that does not fit, an input that is missing or would be ignored.
         """
+        x, signal, texts = self.embed(
+            latent,
+            timestep,
+            condition_mask,
+            context=context,
+            action=action,
+            padding_mask=padding_mask,
+            rope_ratio=rope_ratio,
+            image_context=image_context,
+        )
+        layers = self.layers(texts, signal)
+        if first_block_cache is None:
+            x = run(layers, x, signal)
+        else:
+            first, rest = (partial(run, part, signal=signal) for part in (layers[:1], layers[1:]))
+            x = first_block_cache(x, first, rest)
+        return self.head(x, signal)
+
+    def embed(
+        self,
+        latent: Float[Tensor, "b c t h w"],
+        timestep: Float[Tensor, "b t_tokens"],
+        condition_mask: Float[Tensor, "b 1 t h w"],
+        *,
+        context: Float[Tensor, "b l d"] | Sequence[KeysValues] | None = None,
+        action: Float[Tensor, "b t_tokens a"] | Float[Tensor, "b 1 a"] | None = None,
+        padding_mask: Float[Tensor, "b 1 t h w"] | None = None,
+        rope_ratio: tuple[float, float, float] | None = None,
+        image_context: Float[Tensor, "b m e"] | None = None,
+    ) -> tuple[Float[Tensor, "b t h w d"], Signal, Sequence[Tensor | KeysValues | None]]:
+        """What the first block is given, what all blocks are told, and the text of each; arguments as forward's."""
         config = self.config
         self._check(latent, timestep, condition_mask, context, action, padding_mask)
-        channels = [latent, condition_mask]
-        if config.padding_mask:
-            channels.append(torch.zeros_like(condition_mask) if padding_mask is None else padding_mask)
-
+        image = self.project_image(context, image_context)
+        channels = [latent, self.masks(condition_mask, padding_mask)]
         tokens: Tensor | None = None
         with without_autocast(latent):
             sinusoid, adaln = self.t_embedder(timestep.float() * 1e-3)
@@ -198,23 +236,36 @@ class DiT(nn.Module):
         x = self.x_embedder(patchify(torch.cat(channels, dim=1), config.patch))
         t, h, w = x.shape[1:4]
         rope = rotary_table((t, h, w), config.head_dim, rope_ratio or config.rope_ratio, device=x.device)
-        signal = Signal(emb, adaln, rope, None if tokens is None else tokens.to(x.dtype))
-        layers = list(zip(self._typed_blocks, self._contexts(context, x.dtype), self._modulations(signal), strict=True))
-        if first_block_cache is None:
-            x = run(layers, x, signal)
-        else:
-            first, rest = (partial(run, part, signal=signal) for part in (layers[:1], layers[1:]))
-            x = first_block_cache(x, first, rest)
+        signal = Signal(emb, adaln, rope, None if tokens is None else tokens.to(x.dtype), image)
+        return x, signal, self._contexts(context, x.dtype)
 
+    def layers(self, texts: Sequence[Tensor | KeysValues | None], signal: Signal) -> list[Layer]:
+        """The blocks with what each reads."""
+        blocks = self._typed_blocks
+        return list(zip(blocks, texts, modulations_of(blocks, self.adaln_modulations, signal), strict=True))
+
+    def head(self, x: Float[Tensor, "b t h w d"], signal: Signal) -> Float[Tensor, "b c t h w"]:
+        """The velocity, in fp32, from what the last block gives."""
         with without_autocast(x):
-            out = self.final_layer(x.float(), emb, adaln)
-        return unpatchify(out, config.patch)
+            out = self.final_layer(x.float(), signal.emb, signal.adaln)
+        return unpatchify(out, self.config.patch)
 
-    def encode_context(self, context: Float[Tensor, "b l d"]) -> tuple[KeysValues, ...]:
-        """What each block reads from a text embedding: give it to :meth:`forward` in its place at every step."""
+    def masks(
+        self, condition_mask: Float[Tensor, "b 1 t h w"], padding_mask: Float[Tensor, "b 1 t h w"] | None
+    ) -> Float[Tensor, "b masks t h w"]:
+        """The input's mask channels."""
+        if not self.config.padding_mask:
+            return condition_mask
+        padding = torch.zeros_like(condition_mask) if padding_mask is None else padding_mask
+        return torch.cat([condition_mask, padding], dim=1)
+
+    def encode_context(
+        self, context: Float[Tensor, "b l d"], image_context: Float[Tensor, "b m e"] | None = None
+    ) -> tuple[KeysValues, ...]:
+        """What each block reads from a text (and an image): give it to :meth:`forward` in its place at every step."""
         self._check_context(context, len(context))
-        text = self._project(context, self.x_embedder.dtype)
-        return tuple(block.read(text) for block in self._typed_blocks)
+        text, image = self.project(context, self.x_embedder.dtype), self.project_image(context, image_context)
+        return tuple(block.read(text, image) for block in self._typed_blocks)
 
     def fuse(self) -> "DiT":
         """Join weights that meet the same input: queries, keys and values of a block, the modulations of all blocks.
@@ -224,15 +275,7 @@ class DiT(nn.Module):
         Raises:
             ValueError: a layer is not a plain linear one; adapters are to be merged before.
         """
-        if self.adaln_modulations is None:
-            for block in self._typed_blocks:
-                block.self_attn.fuse()
-            names = [
-                f"blocks.{i}.{name}" for i, block in enumerate(self._typed_blocks) for name in block.modulation_names
-            ]
-            Modulations.join(self, "adaln_modulations", {name: self.get_submodule(name) for name in names})
-            for block in self._typed_blocks:
-                block.forget_modulations()
+        fuse_blocks(self, "blocks")
         return self
 
     def compile_blocks(self, **options: Any) -> "DiT":
@@ -249,15 +292,12 @@ class DiT(nn.Module):
 
     def cast(self, dtype: torch.dtype) -> "DiT":
         """Hold the weights in ``dtype``, but for those that the original computes in fp32."""
-        exact = ("t_embedd", "adaln_modulation", "action_embedder", "final_layer")
-        for name, parameter in self.named_parameters():
-            kept = any(part.startswith(exact) for part in name.split("."))
-            parameter.data = parameter.data.to(torch.float32 if kept else dtype)
+        cast_weights(self, dtype)
         return self
 
     @property
-    def _typed_blocks(self) -> Iterable[Block]:
-        return cast(Iterable[Block], self.blocks)
+    def _typed_blocks(self) -> Sequence[Block]:
+        return cast(Sequence[Block], self.blocks)
 
     def _heard(self, condition_mask: Tensor) -> Float[Tensor, "b t_tokens 1"]:
         """How much each temporal token minds its action: not at all where its frames are known, as released."""
@@ -272,18 +312,27 @@ class DiT(nn.Module):
             return [None] * len(self.blocks)
         if not isinstance(context, Tensor):
             return context
-        return [self._project(context, dtype)] * len(self.blocks)
+        return [self.project(context, dtype)] * len(self.blocks)
 
-    def _project(self, context: Tensor, dtype: torch.dtype) -> Tensor:
+    def project(self, context: Float[Tensor, "b l d"], dtype: torch.dtype) -> Float[Tensor, "b l e"]:
+        """A text embedding as the blocks read it."""
         context = context.to(dtype)
         return context if self.config.context_in_dim is None else self.crossattn_proj(context)
 
-    def _modulations(self, signal: Signal) -> Iterable[Tensor | None]:
-        """Shift, scale and gate of all blocks at once, when :meth:`fuse` has joined their layers."""
-        if self.adaln_modulations is None:
-            return [None] * len(self.blocks)
-        with without_autocast(signal.emb):
-            return self.adaln_modulations(signal.emb, signal.adaln).unflatten(0, (len(self.blocks), -1))
+    def project_image(
+        self, context: Tensor | Sequence[KeysValues] | None, image: Float[Tensor, "b m e"] | None
+    ) -> Float[Tensor, "b m d"] | None:
+        """The image's tokens as the blocks read them; where there is none, a zero token: all of them would be alike."""
+        dim = self.config.image_dim
+        if image is not None and (dim is None or not isinstance(context, Tensor)):
+            raise ValueError(f"image_context would be ignored: image_dim={dim}, context as text: {context is not None}")
+        if dim is None or not isinstance(context, Tensor):
+            return None
+        if image is None:
+            image = context.new_zeros(len(context), 1, dim)
+        if image.ndim != 3 or (image.shape[0], image.shape[2]) != (len(context), dim):
+            raise ValueError(f"image_context has shape {tuple(image.shape)}, expected {(len(context), 'any', dim)}")
+        return self.img_context_proj(image.to(self.x_embedder.dtype))
 
     def _check(
         self,
@@ -370,9 +419,28 @@ def initialise(module: nn.Module, name: str = "") -> None:
             nn.init.zeros_(part.get_parameter("weight"))
 
 
-def run(
-    layers: Sequence[tuple[Block, Tensor | KeysValues | None, Tensor | None]], x: Tensor, signal: Signal
-) -> Float[Tensor, "b t h w d"]:
+def make_block[B: Block](config: DiTConfig, kind: Callable[..., B]) -> B:
+    """A block as the network of ``config`` has them."""
+    return kind(
+        config.model_channels,
+        heads=config.num_heads,
+        hidden=int(config.model_channels * config.mlp_ratio),
+        context_width=config.context_dim,
+        adaln_rank=config.adaln_lora_dim,
+        causal=config.causal,
+        image=config.image_dim is not None,
+    )
+
+
+def cast_weights(module: nn.Module, dtype: torch.dtype) -> None:
+    """Hold the weights of a network, or of what stands beside it, in ``dtype`` or, as the original does, in fp32."""
+    exact = ("t_embedd", "adaln_modulation", "action_embedder", "final_layer")
+    for name, parameter in module.named_parameters():
+        kept = any(part.startswith(exact) for part in name.split("."))
+        parameter.data = parameter.data.to(torch.float32 if kept else dtype)
+
+
+def run(layers: Sequence[Layer], x: Tensor, signal: Signal) -> Float[Tensor, "b t h w d"]:
     for block, text, modulations in layers:
         x = block(x, signal, text, block.modulations(signal) if modulations is None else modulations)
     return x

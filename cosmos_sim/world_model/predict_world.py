@@ -258,7 +258,7 @@ class PredictWorld:
             return self.context.expand(worlds, -1, -1)
         if self._read is None:
             return None
-        return [KeysValues(*(x.expand(worlds, -1, -1, -1) for x in layer)) for layer in self._read]
+        return [layer.expand(worlds) for layer in self._read]
 
     @torch.no_grad()
     def _encode_context(self) -> Sequence[KeysValues] | None:
