@@ -1,7 +1,7 @@
 """How a policy is trained on demonstrations: the recipe that :func:`cosmos_sim.training.train` runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.policies.card import policy_card
 from cosmos_sim.policies.demonstrations import Demonstrations, Selection, load_demonstrations
 from cosmos_sim.policies.encoder import EncoderConfig
+from cosmos_sim.policies.image_augmentation import ImageAugmentation
 from cosmos_sim.policies.learned import (
     FAMILIES,
     ChunkModel,
@@ -38,6 +39,8 @@ class PolicyConfig:
     batch_size: int = 64
     jitter: float = 0.1
     """Largest change of an image's contrast (as a factor) and brightness (of 1) in training; 0 leaves images alone."""
+    image_augmentation: ImageAugmentation | None = None
+    """What images undergo in training before that."""
     state_noise: float = 0.02
     """Standard deviation of the noise on proprioception in training, in units of the data's own spread."""
     seed: int = 0
@@ -108,7 +111,10 @@ class PolicyRecipe:
         return PolicyBatch(frames, state, data.chunks(rows, config.model.horizon), jitter)
 
     def loss(self, batch: PolicyBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"loss": self.policy.loss(batch.frames, batch.state, batch.actions, batch.jitter, generator)}
+        frames, augmentation = batch.frames, self.config.image_augmentation
+        if augmentation is not None:
+            frames = {camera: augmentation(images, generator) for camera, images in frames.items()}
+        return {"loss": self.policy.loss(frames, batch.state, batch.actions, batch.jitter, generator)}
 
     def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """Mean absolute error of the executed actions, in units of half their range: where trained, and held out."""
@@ -122,7 +128,7 @@ class PolicyRecipe:
         return {}
 
     def export(self, folder: Path) -> None:
-        data, selection = self.demonstrations, self.config.selection
+        data, selection, augmentation = self.demonstrations, self.config.selection, self.config.image_augmentation
         training = {
             "data": Path(selection.data).name,
             "task": data.info.tasks[0] if len(data.info.tasks) == 1 else list(data.info.tasks),
@@ -133,6 +139,7 @@ class PolicyRecipe:
             "samples": len(data.train_rows),
             "batch_size": self.config.batch_size,
             "seed": self.config.seed,
+            "image_augmentation": asdict(augmentation) if augmentation else "none",
             **self.provenance,
             "metrics": self.evaluate(torch.Generator()),
         }

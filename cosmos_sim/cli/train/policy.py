@@ -23,6 +23,7 @@ def policy(
     image: str = "cnn",
     resolution: int | None = None,
     crop: int | None = None,
+    image_augmentation: str | None = None,
     batch_size: int = 64,
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULT,
 ) -> None:
@@ -42,11 +43,14 @@ def policy(
         image: How images are encoded: cnn or vit.
         resolution: Side in pixels that images are resized to.
         crop: Side in pixels of the random part that is seen.
+        image_augmentation: ``standard`` changes images at random while training: brightness, contrast, saturation, hue,
+            gamma, salt and pepper, histogram, blur and sharpness.
         batch_size: Observations per step.
         train: How to train.
     """
     from cosmos_sim.cli.train._provenance import command
     from cosmos_sim.policies.demonstrations import Selection
+    from cosmos_sim.policies.image_augmentation import find_augmentation
     from cosmos_sim.policies.recipe import policy_recipe
     from cosmos_sim.training import train as run
     from cosmos_sim.training.provenance import git_commit
@@ -57,6 +61,7 @@ def policy(
         family=kind,
         cameras=cameras or None,
         encoder={name: value for name, value in encoder.items() if value is not None},
+        image_augmentation=None if image_augmentation is None else find_augmentation(image_augmentation),
         batch_size=batch_size,
         seed=train.seed,
         provenance={
