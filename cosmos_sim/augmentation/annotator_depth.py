@@ -12,7 +12,7 @@ from cosmos_sim.augmentation.annotator_hub import hub_folder, load_network
 from cosmos_sim.training.device import select_device
 
 MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
-"""The one of its sizes that is under Apache 2.0; NVIDIA's controls are from Video-Depth-Anything, of the same family."""
+"""Of its sizes the one under Apache 2.0. NVIDIA's controls are from Video-Depth-Anything, of the same family."""
 
 NEAREST, FARTHEST = 1.0, 10.0
 """Distances that the nearest and the farthest point of a clip are put at where the network does not tell metres."""

@@ -23,7 +23,7 @@ class Annotator(Protocol):
         """The segments that it can find, background included; empty if it looks for any phrase that it is given."""
 
     def depth(self, frames: UInt8[ndarray, "t h w 3"]) -> Float32[ndarray, "t h w"]:
-        """Distances, above 0 and larger where farther: metres where they are known, else in a unit of the clip's own."""
+        """Distances, above 0 and larger where farther: metres where known, else in a unit of the clip's own."""
 
     def segments(self, frames: UInt8[ndarray, "t h w 3"], phrases: Sequence[str]) -> Segments:
         """Where each of ``phrases`` is: id 0 is the background, all the rest; ``phrases[k]`` has id ``k + 1``.
