@@ -22,7 +22,8 @@ from torch.nn.attention import SDPBackend
 
 import cosmos_sim
 from cosmos_sim.training.speed import peak_flops
-from cosmos_sim.world_model.attention import attention_kernels, pays_in_products
+from cosmos_sim.world_model.attention import attention_kernels
+from cosmos_sim.world_model.attention_products import pays_in_products
 from cosmos_sim.world_model.checkpoints.names import diffusers_module
 from cosmos_sim.world_model.dit import DiT, DiTConfig, preset
 from cosmos_sim.world_model.execution import CudaGraphs
@@ -181,7 +182,7 @@ def attention_of(case: Case, device: torch.device) -> dict[str, str]:
     for name, context in (("diffusers", nullcontext()), ("cosmos-sim", attention_kernels())):
         with context:
             chosen[name] = SDPBackend(torch._fused_sdp_choice(q, q, q)).name.lower()
-    if pays_in_products(q):
+    if pays_in_products(q, q):
         chosen["cosmos-sim"] = "two products (bf16 on a CPU)"
     return chosen
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cosmos_sim.world_model.attention_products import attend_by_products, pays_in_products
 from cosmos_sim.world_model.fusion import join_linear
 from cosmos_sim.world_model.rope import rotate
 
@@ -158,29 +159,7 @@ def attend(
     q: Float[Tensor, "b heads n e"], k: Float[Tensor, "b heads l e"], v: Float[Tensor, "b heads l e"]
 ) -> Float[Tensor, "b heads n e"]:
     """``softmax(q k^T / sqrt(e)) v`` by the fastest of torch's kernels."""
-    return attend_by_products(q, k, v) if pays_in_products(v) else F.scaled_dot_product_attention(q, k, v)
-
-
-def pays_in_products(v: Float[Tensor, "b heads l e"]) -> bool:
-    """Whether :func:`attend_by_products` is the faster: for bf16 on a CPU, many keys, and no gradients."""
-    eager = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-    return eager and v.device.type == "cpu" and v.dtype == torch.bfloat16 and v.shape[2] >= 512
-
-
-def attend_by_products(q: Tensor, k: Tensor, v: Tensor, *, rows: int = 256) -> Tensor:
-    """:func:`attend` in two matrix products for each head and some rows, whose scores then stay in the cache.
-
-    Torch's CPU kernel multiplies bf16 no faster than fp32, oneDNN does. Scores and softmax are in fp32, weights in
-    bf16, as in that kernel.
-    """
-    b, heads, n, e = q.shape
-    y = torch.empty(b * heads, n, e, dtype=v.dtype)
-    flat = (x.flatten(0, 1) for x in (q.float() * e**-0.5, k.float(), v))
-    for out, q_head, k_head, v_head in zip(y, *flat, strict=True):
-        for some, part in zip(out.split(rows), q_head.split(rows), strict=True):
-            scores = part @ k_head.T
-            torch.mm(torch.softmax(scores, dim=-1, out=scores).to(v.dtype), v_head, out=some)
-    return y.unflatten(0, (b, heads))
+    return attend_by_products(q, k, v) if pays_in_products(q, v) else F.scaled_dot_product_attention(q, k, v)
 
 
 def attend_causally(q: Tensor, k: Tensor, v: Tensor, frames: int) -> Float[Tensor, "b heads n e"]:
