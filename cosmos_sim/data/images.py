@@ -1,12 +1,13 @@
-"""Image files, and images of any size brought to another: resized to cover it, and cropped in the middle."""
+"""Image files, and images of any size brought to another: to cover it, cropped in the middle, or stretched."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 from PIL import ExifTags, Image, ImageOps
 from torchvision.transforms import functional as transforms
@@ -61,6 +62,28 @@ def fit(frames: UInt8[ndarray, "t h w c"], size: tuple[int, int]) -> UInt8[ndarr
     images = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     resized = transforms.resize(images, cover, antialias=True)
     return transforms.center_crop(resized, list(size)).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def stretch(images: Shaped[ndarray, "t h w *c"], size: tuple[int, int]) -> Shaped[ndarray, "t i j *c"]:
+    """Resize to exactly ``size``, whatever the proportions: uint8 images, or float masks.
+
+    Averages of areas where both sides shrink; otherwise images by Lanczos, as Cosmos-Transfer2.5 brings its videos to
+    the network's size and back, and masks linearly, as Lanczos would leave 0 to 1.
+
+    Raises:
+        ValueError: a size of 0, of the images or to bring them to.
+    """
+    height, width = images.shape[1:3]
+    if min(*size, height, width) < 1:
+        raise ValueError(f"images of {height}x{width} pixels cannot be stretched to {size[0]}x{size[1]}")
+    if (height, width) == size:
+        return images
+    grow = cv2.INTER_LANCZOS4 if images.dtype == np.uint8 else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if size[0] <= height and size[1] <= width else grow
+    out = np.empty((len(images), *size, *images.shape[3:]), images.dtype)
+    for image, to in zip(images, out, strict=True):
+        to[...] = cv2.resize(image, size[::-1], interpolation=method).reshape(to.shape)
+    return out
 
 
 def beside_sizes(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -48,3 +52,14 @@ def _chunks(total: int, chunk: int, overlap: int, given: int) -> Iterator[Chunk]
 def whole_length(frames: int, temporal: int) -> int:
     """The least ``1 + temporal n`` that is not below ``frames``: what whole latents hold."""
     return 1 + -(-(frames - 1) // temporal) * temporal
+
+
+def reflected(start: int, count: int, total: int) -> Int64[ndarray, "count"]:
+    """Frames ``start .. start + count - 1`` of a video of ``total``, which goes on backwards at its end, and so on.
+
+    ``0 1 2 1 0 1 ...``; of a single frame it is that one again and again.
+    """
+    if total == 1:
+        return np.zeros(count, np.int64)
+    place = np.arange(start, start + count, dtype=np.int64) % (2 * (total - 1))
+    return np.minimum(place, 2 * (total - 1) - place)
