@@ -1,0 +1,60 @@
+"""All controls of a moment's cameras, as a Transfer world takes them: every camera in one frame, at the world's size."""
+
+from collections.abc import Mapping, Sequence
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from cosmos_sim.augmentation.annotators import Annotator
+from cosmos_sim.augmentation.control_spec import ControlSpec, check_controls
+from cosmos_sim.augmentation.extract import control_frames, control_mask
+from cosmos_sim.world_model.transfer import ControlVideo
+from cosmos_sim.world_model.views import join_views
+
+
+def control_videos(
+    videos: Mapping[str, UInt8[ndarray, "t _ _ 3"]],
+    specs: Sequence[ControlSpec],
+    *,
+    size: tuple[int, int],
+    views: Sequence[str] | None = None,
+    annotators: Mapping[str, Annotator] | None = None,
+    phrases: Sequence[str] = (),
+    seed: int = 0,
+) -> dict[str, ControlVideo]:
+    """The controls that ``specs`` ask for, by kind.
+
+    Edges and blur are those of the whole frame, at the size at which it is made, as in training; depth, segments and
+    regions are read off each camera's own video, and then brought to its place.
+
+    Args:
+        videos: of each camera, of any size.
+        size: height and width of the world's frames.
+        views: the cameras from left to right; of one video alone it need not be given.
+        annotators: of each camera, for depth, segments and regions.
+        phrases: the segments to look for; all that the annotators know by themselves when none are given.
+        seed: of the segments' colours.
+
+    Raises:
+        ValueError: cameras that do not fit, a control twice, or one that needs an annotator that is not given.
+    """
+    check_controls(specs)
+    views = tuple(videos) if views is None and len(videos) == 1 else tuple(views or ())
+    readers = {view: None if annotators is None else annotators.get(view) for view in videos}
+    whole = join_views(videos, views, size=size)
+    found = {}
+    for spec in specs:
+        if spec.kind in ("edge", "blur"):
+            frames = control_frames(spec, whole)
+        else:
+            read = {
+                view: control_frames(spec, video, annotator=readers[view], phrases=phrases, seed=seed)
+                for view, video in videos.items()
+            }
+            frames = join_views(read, views, size=size)
+        mask = None
+        if spec.region is not None:
+            masks = {view: control_mask(spec, video, annotator=readers[view]) for view, video in videos.items()}
+            mask = join_views({view: one for view, one in masks.items() if one is not None}, views, size=size)
+        found[spec.kind] = ControlVideo(frames, spec.weight, mask)
+    return found
