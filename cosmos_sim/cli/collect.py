@@ -15,6 +15,8 @@ def collect(
     workers: int = 2,
     length: int | None = None,
     skills: str = "",
+    scenes: str | None = None,
+    annotate: bool = False,
 ) -> None:
     """Record episodes of the simulator twin, by scripted or trained policies, as a LeRobot dataset.
 
@@ -31,6 +33,9 @@ def collect(
         skills: Share of the episodes of each skill, by default expert=.35,noisy=.2,clumsy=.2,wrong=.15,random=.1. A
             trained policy takes the place of a skill by its folder: expert=.5,runs/policy/export=.5, or
             lerobot:FOLDER=.5 for LeRobot's.
+        scenes: What the episodes look like: random (another table, colours, light and background in each), or one scene
+            by its name, such as base; robosuite's own look by default. Lift only.
+        annotate: Also keep true depth and segments of all images.
     """
     from cosmos_sim.collection.collect import collect as run
     from cosmos_sim.collection.plan import CollectionConfig, parse_shares
@@ -43,6 +48,8 @@ def collect(
         seed=seed,
         length=horizon if length is None else length,
         shares=parse_shares(skills),
+        scenes=scenes,
+        annotate=annotate,
     )
     collected = run(config, out, workers=workers)
     if collected.new == 0:

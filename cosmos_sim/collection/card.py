@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cosmos_sim.collection.plan import SEEDS_PER_COLLECTION, SKILLS, CollectionConfig
+from cosmos_sim.collection.plan import RANDOM, SEEDS_PER_COLLECTION, SKILLS, CollectionConfig
 
 _TEXT = """\
 ---
@@ -39,17 +39,28 @@ distance between the fingers in metres |
 | `next.success` | whether the task is solved at that moment |
 
 `meta/collection.json` holds the seed, skill and success of each episode, `meta/simulator_state.npz` the simulator's
-true state at each row.
+true state at each row.{extras}
 
 ## How it was made
 
 ```
-cosmos-sim collect --task {task} --episodes {episodes} --length {length} --seed {seed} --skills {skills} --out DIR
+cosmos-sim collect --task {task} --episodes {episodes} --length {length} --seed {seed} --skills {skills}{options} \
+--out DIR
 ```
 
 Episode `i` starts from the twin's seed `{first_seed} + i`. Twin seeds below {reserved} belong to evaluation and are
 never collected.
 """
+
+
+_SCENES = (
+    " Each episode has a scene of its own: its look is in `meta/collection.json`, in words in `meta/captions.jsonl`."
+)
+_SCENE = " All show the scene `{scenes}`, in words in `meta/captions.jsonl`."
+_ANNOTATED = """
+
+`meta/annotations/episode_*.npz` holds the true depth (`depth.<camera>`, millimetres along the optical axis) and the
+segments (`segments.<camera>`, indices into the names in `meta/segments.json`) of all images."""
 
 
 def card(config: CollectionConfig, episodes: Sequence[Mapping[str, object]]) -> str:
@@ -58,7 +69,16 @@ def card(config: CollectionConfig, episodes: Sequence[Mapping[str, object]]) -> 
     for skill, share in config.shares.items():
         mine = [bool(episode["success"]) for episode in episodes if episode["skill"] == skill]
         rows.append(f"| {skill} | {share:.0%} | {len(mine)} | {sum(mine)} |")
+    extras, options = "", ""
+    if config.scenes is not None:
+        extras += _SCENES if config.scenes == RANDOM else _SCENE.format(scenes=config.scenes)
+        options += f" --scenes {config.scenes}"
+    if config.annotate:
+        extras += _ANNOTATED
+        options += " --annotate"
     return _TEXT.format(
+        extras=extras,
+        options=options,
         task=config.task,
         actors="scripted at several skills" if set(config.shares) <= set(SKILLS) else "scripted and trained policies",
         episodes=config.episodes,

@@ -18,8 +18,9 @@ import numpy as np
 from tqdm import tqdm
 
 from cosmos_sim.collection.card import card
-from cosmos_sim.collection.plan import SKILLS, CollectionConfig, plan_episode
+from cosmos_sim.collection.plan import SKILLS, CollectionConfig, plan_episode, plan_scene
 from cosmos_sim.collection.staging import Staging
+from cosmos_sim.data.captions import EpisodeCaption, write_captions
 from cosmos_sim.types import Episode, Policy
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def collect(config: CollectionConfig, out: str | Path, *, workers: int = 1, prog
 
     Episodes are staged one by one in ``<out>.collecting`` (6 MB each for 60 steps), so that a process killed at any
     moment is continued by the same call; ``out`` is whole or is not there. ``meta/collection.json`` tells the seed, the
-    skill and the success of each episode, ``meta/simulator_state.npz`` the twin's true state at each row.
+    skill, the success and the scene of each episode, ``meta/simulator_state.npz`` the twin's true state at each row,
+    ``meta/captions.jsonl`` the scenes in words, and ``meta/annotations`` true depth and segments if they are asked for.
 
     Returns:
         What is at ``out``; if it was complete before, nothing is done.
@@ -149,7 +151,8 @@ def _start_worker(config: CollectionConfig, staging: Staging) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     from cosmos_sim.envs.twin.env import CosmosTwin
 
-    twin = CosmosTwin(config.task, horizon=config.length, terminate_on_success=False)
+    scene = plan_scene(config, 0)
+    twin = CosmosTwin(config.task, horizon=config.length, terminate_on_success=False, scene=scene)
     _worker = _Worker(config, staging, twin, {})
 
 
@@ -166,8 +169,15 @@ def _record_one(index: int) -> bool:
     from cosmos_sim.collection.record import record
 
     assert _worker is not None
-    plan = plan_episode(_worker.config, index)
-    episode = record(_worker.twin, _worker.actor(plan.skill), plan, length=_worker.config.length)
+    config, plan = _worker.config, plan_episode(_worker.config, index)
+    episode = record(
+        _worker.twin,
+        _worker.actor(plan.skill),
+        plan,
+        length=config.length,
+        scene=plan_scene(config, index),
+        annotate=config.annotate,
+    )
     _worker.staging.save(index, episode)
     assert episode.success is not None
     return bool(episode.success.any())
@@ -179,6 +189,7 @@ def _assemble(config: CollectionConfig, staging: Staging, out: Path, *, progress
 
     entries: list[dict[str, object]] = []
     truths: list[dict[str, np.ndarray]] = []
+    captions: dict[int, EpisodeCaption] = {}
 
     def episodes() -> Iterator[Episode]:
         for index in tqdm(range(config.episodes), "assembling", unit="episode", disable=not progress):
@@ -189,6 +200,9 @@ def _assemble(config: CollectionConfig, staging: Staging, out: Path, *, progress
                 asdict(plan) | {"success": len(solved) > 0, "solved_at": int(solved[0]) if len(solved) else None}
             )
             truths.append(dict(episode.info["truth"]))
+            if "scene" in episode.info:
+                entries[-1]["scene"] = episode.info["scene"].to_dict()
+                captions[index] = episode.info["scene"].caption
             yield episode
 
     temporary = staging.folder / "dataset"
@@ -199,6 +213,10 @@ def _assemble(config: CollectionConfig, staging: Staging, out: Path, *, progress
         temporary / "meta" / "simulator_state.npz",
         **{name: np.concatenate([truth[name] for truth in truths]) for name in truths[0]},
     )
+    if captions:
+        write_captions(temporary, captions)
+    if config.annotate:
+        shutil.copytree(staging.annotations / "meta", temporary / "meta", dirs_exist_ok=True)
     record = {"config": {**asdict(config), "shares": dict(config.shares)}, "episodes": entries}
     (temporary / "meta" / "collection.json").write_text(json.dumps(record, indent=1))
     (temporary / "README.md").write_text(card(config, entries))

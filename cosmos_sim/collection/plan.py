@@ -2,11 +2,16 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
 
+import numpy as np
+
+from cosmos_sim.envs.twin.random_scenes import random_scene
+from cosmos_sim.envs.twin.scene import Scene
+from cosmos_sim.envs.twin.scenes import find_scene
 from cosmos_sim.envs.twin.tasks import find_task
 
 SKILLS: dict[str, float] = {"expert": 0.35, "noisy": 0.2, "clumsy": 0.2, "wrong": 0.15, "random": 0.1}
@@ -18,6 +23,9 @@ SEEDS_PER_COLLECTION = 1_000_000
 
 MAX_SEED = 4000
 """The largest seed of a collection whose episodes' seeds still fit into 32 bits."""
+
+RANDOM = "random"
+"""The name that stands for a scene drawn anew for each episode."""
 
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -38,6 +46,10 @@ class CollectionConfig:
     shares: Mapping[str, float]
     """Actor to the share of episodes that it records; they sum to 1. An actor is a skill of the scripted policies, or a
     trained policy: its folder, with ``lerobot:`` before it if it is LeRobot's."""
+    scenes: str | None = None
+    """What episodes look like: ``"random"``, each another scene; a scene's name; or ``None``, robosuite's own look."""
+    annotate: bool = False
+    """Whether true depth and segments of all images are kept."""
 
     def __post_init__(self) -> None:
         find_task(self.task)
@@ -48,11 +60,17 @@ class CollectionConfig:
         if self.length < 2:
             raise ValueError(f"length must be at least 2 steps, got {self.length}")
         check_shares(self.shares)
+        if self.scenes is not None:
+            if self.task != "Lift":
+                raise ValueError(f"scenes are of the task Lift, not of {self.task!r}")
+            if self.scenes != RANDOM:
+                find_scene(self.scenes)
 
     def differences(self, other: Mapping[str, object]) -> list[str]:
         """What of ``other``, a config as JSON holds it, is not as here: ``"seed 0 there, 1 here"``."""
         mine = {**vars(self), "shares": dict(self.shares)}
-        return [f"{key} {other.get(key)!r} there, {mine[key]!r} here" for key in mine if other.get(key) != mine[key]]
+        theirs = {field.name: other.get(field.name, field.default) for field in fields(self)}
+        return [f"{key} {theirs[key]!r} there, {mine[key]!r} here" for key in mine if theirs[key] != mine[key]]
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,15 @@ def plan_episode(config: CollectionConfig, index: int) -> EpisodePlan:
             if place < total:
                 break
     return EpisodePlan(index=index, skill=skill, seed=(config.seed + 1) * SEEDS_PER_COLLECTION + index)
+
+
+def plan_scene(config: CollectionConfig, index: int) -> Scene | None:
+    """What episode ``index`` of a collection looks like, which depends on ``scenes``, the seed and the index alone."""
+    if config.scenes is None:
+        return None
+    if config.scenes != RANDOM:
+        return find_scene(config.scenes)
+    return random_scene(np.random.default_rng([config.seed, index]))
 
 
 def parse_shares(text: str) -> dict[str, float]:

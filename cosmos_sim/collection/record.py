@@ -7,25 +7,38 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from cosmos_sim.collection.plan import EpisodePlan
-from cosmos_sim.envs.twin.env import CosmosTwin
+from cosmos_sim.data.annotations import Annotations, millimetres
+from cosmos_sim.envs.twin.env import CosmosTwin, View
+from cosmos_sim.envs.twin.scene import Scene
 from cosmos_sim.types import Episode, Policy
 
 
-def record(twin: CosmosTwin, policy: Policy, plan: EpisodePlan, *, length: int) -> Episode:
+def record(
+    twin: CosmosTwin,
+    policy: Policy,
+    plan: EpisodePlan,
+    *,
+    length: int,
+    scene: Scene | None = None,
+    annotate: bool = False,
+) -> Episode:
     """Let ``policy`` act in ``twin`` for ``length`` steps, on after success; its actions are cut to the twin's range.
 
     ``twin`` must not end before (``terminate_on_success=False``, ``horizon >= length``). The twin's true state before
-    each action is kept in ``info["truth"]``: name to an array of ``length`` rows.
+    each action is kept in ``info["truth"]``: name to an array of ``length`` rows. In a twin that shows scenes the
+    episode looks like ``scene``, or like the twin's own, which ``info["scene"]`` holds with the dish in its place.
+    ``annotate`` keeps true depth and segments of all frames in ``info["annotations"]``.
 
     Raises:
         ValueError: if the twin ends before ``length`` steps.
     """
     space = twin.action_space
     assert isinstance(space, Box)
-    observation, info = twin.reset(seed=plan.seed)
+    observation, info = twin.reset(seed=plan.seed, options=None if scene is None else {"scene": scene})
     policy.reset([plan.seed])
     frames: dict[str, list[np.ndarray]] = {camera: [] for camera in observation["pixels"]}
     truth: dict[str, list[np.ndarray]] = {name: [] for name in info["state"]}
+    views: dict[str, list[View]] = {camera: [] for camera in observation["pixels"]}
     states, actions, rewards, successes = [], [], [], []
     chunk: list[np.ndarray] = []
     ended = False
@@ -37,6 +50,9 @@ def record(twin: CosmosTwin, policy: Policy, plan: EpisodePlan, *, length: int) 
         action = np.clip(chunk.pop(0), space.low, space.high).astype(np.float32)
         for camera, image in observation["pixels"].items():
             frames[camera].append(image)
+        if annotate:
+            for camera, view in twin.annotate().items():
+                views[camera].append(view)
         for name, value in info["state"].items():
             truth[name].append(value)
         states.append(observation["agent_pos"])
@@ -45,6 +61,15 @@ def record(twin: CosmosTwin, policy: Policy, plan: EpisodePlan, *, length: int) 
         rewards.append(reward)
         successes.append(info["is_success"])
         ended = terminated or truncated
+    extra: dict[str, Any] = {"truth": {name: np.stack(values).astype(np.float32) for name, values in truth.items()}}
+    if twin.scene is not None:
+        extra["scene"] = twin.scene
+    if annotate:
+        extra["annotations"] = Annotations(
+            depth={camera: millimetres(np.stack([view.depth for view in seen])) for camera, seen in views.items()},
+            segments={camera: np.stack([view.segments for view in seen]) for camera, seen in views.items()},
+            names=twin.segment_names,
+        )
     return Episode(
         frames={camera: np.stack(images) for camera, images in frames.items()},
         state=np.stack(states).astype(np.float32),
@@ -53,7 +78,7 @@ def record(twin: CosmosTwin, policy: Policy, plan: EpisodePlan, *, length: int) 
         success=np.asarray(successes, dtype=bool),
         reward=np.asarray(rewards, dtype=np.float32),
         fps=float(twin.metadata["render_fps"]),
-        info={"truth": {name: np.stack(values).astype(np.float32) for name, values in truth.items()}},
+        info=extra,
     )
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from cosmos_sim.collection.plan import CollectionConfig
+from cosmos_sim.data.annotations import write_annotations
 from cosmos_sim.data.files import new_file
+from cosmos_sim.envs.twin.scene import Scene
 from cosmos_sim.types import Episode
 
 
@@ -22,6 +24,8 @@ class Staging:
         self.folder = out.with_name(f"{out.name}.collecting")
         self._config = self.folder / "config.json"
         self._episodes = self.folder / "episodes"
+        self.annotations = self.folder / "annotated"
+        """Annotations of the episodes, each file as the dataset will hold it, below this folder's ``meta``."""
 
     @contextmanager
     def opened(self, config: CollectionConfig) -> Iterator[None]:
@@ -37,7 +41,7 @@ class Staging:
             except BlockingIOError:
                 raise ValueError(f"another process is collecting into {str(self.folder)!r}") from None
             self._check(config)
-            for stale in self._episodes.glob(".*"):
+            for stale in self.folder.rglob(".*.partial"):
                 stale.unlink(missing_ok=True)
             yield
 
@@ -58,7 +62,9 @@ class Staging:
         return {int(file.stem) for file in self._episodes.glob("[0-9]*.npz")}
 
     def save(self, index: int, episode: Episode) -> None:
-        """Keep ``episode``: written beside, forced to the disk and renamed."""
+        """Keep ``episode``: written beside, forced to the disk and renamed, its annotations before the rest of it."""
+        if "annotations" in episode.info:
+            write_annotations(self.annotations, index, episode.info["annotations"])
         arrays: dict[str, np.ndarray] = {f"frames.{camera}": frames for camera, frames in episode.frames.items()}
         arrays |= {f"truth.{name}": values for name, values in episode.info["truth"].items()}
         assert episode.success is not None
@@ -71,12 +77,16 @@ class Staging:
             "task": np.asarray(episode.task),
             "fps": np.asarray(episode.fps),
         }
+        if "scene" in episode.info:
+            arrays["scene"] = np.asarray(json.dumps(episode.info["scene"].to_dict()))
         with new_file(self._file(index)) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     def load(self, index: int) -> Episode:
-        """The episode ``index``, as :meth:`save` was given it."""
+        """The episode ``index`` as :meth:`save` was given it, but for its annotations."""
         with np.load(self._file(index), allow_pickle=False) as arrays:
+            truth = {key.removeprefix("truth."): arrays[key] for key in arrays if key.startswith("truth.")}
+            scene = {"scene": Scene.from_dict(json.loads(str(arrays["scene"])))} if "scene" in arrays else {}
             return Episode(
                 frames={key.removeprefix("frames."): arrays[key] for key in arrays if key.startswith("frames.")},
                 state=arrays["state"],
@@ -85,7 +95,7 @@ class Staging:
                 success=arrays["success"],
                 reward=arrays["reward"],
                 fps=float(arrays["fps"]),
-                info={"truth": {k.removeprefix("truth."): arrays[k] for k in arrays if k.startswith("truth.")}},
+                info={"truth": truth, **scene},
             )
 
     def succeeded(self, index: int) -> bool:

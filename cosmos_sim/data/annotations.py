@@ -1,7 +1,7 @@
 """What is known of each pixel of a dataset's images: how far away it is and what it belongs to.
 
-Kept beside the videos of a LeRobot dataset, one compressed file an episode: ``meta/annotations/episode_000003.npz`` holds
-``depth.<camera>`` and ``segments.<camera>``, and ``meta/segments.json`` names the segments of all episodes.
+Kept beside the videos of a LeRobot dataset, one compressed file an episode: ``meta/annotations/episode_000003.npz``
+holds ``depth.<camera>`` and ``segments.<camera>``, and ``meta/segments.json`` names the segments of all episodes.
 """
 
 import json
@@ -26,7 +26,7 @@ _DEPTH, _SEGMENTS = "depth.", "segments."
 class Annotations:
     """Depth and segments of the ``t`` frames of an episode, for each camera at its image's size.
 
-    ``depth[camera]`` is the distance along the optical axis in millimetres, ``segments[camera]`` an index into ``names``.
+    ``depth[camera]`` is the distance along the optical axis in millimetres, ``segments[camera]`` the index in names.
 
     Raises :class:`ValueError` for wrong types or shapes, cameras of unequal length, or a segment without a name.
     """
@@ -69,7 +69,7 @@ class Annotations:
         return self.depth[camera].astype(np.float32) / 1000
 
     def mask(self, camera: str, name: str) -> Bool[ndarray, "t h w"]:
-        """Which pixels of ``camera`` belong to the segment ``name``; :class:`ValueError` if there is none of that name."""
+        """Which pixels of ``camera`` belong to the segment ``name``; :class:`ValueError` if there is no such name."""
         if name not in self.names:
             raise ValueError(f"there is no segment {name!r}; there are {', '.join(self.names)}")
         return self.segments[camera] == self.names.index(name)

@@ -21,8 +21,15 @@ def test_what_is_written_is_read(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "line",
-    ["{", "3", '{"episode": 1}', '{"episode": -1, "caption": "a"}', '{"episode": 0, "caption": "a"}']
-    + ['{"episode": 1, "caption": " "}', '{"episode": 1, "caption": "a", "cameras": {"wrist": 3}}'],
+    [
+        "{",
+        "3",
+        '{"episode": 1}',
+        '{"episode": -1, "caption": "a"}',
+        '{"episode": 0, "caption": "a"}',
+        '{"episode": 1, "caption": " "}',
+        '{"episode": 1, "caption": "a", "cameras": {"wrist": 3}}',
+    ],
 )
 def test_a_line_that_is_no_caption_is_named(tmp_path: Path, line: str):
     write_captions(tmp_path, {0: EpisodeCaption("a cube")})

@@ -4,10 +4,11 @@ import atexit
 import functools
 import os
 import weakref
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 from numpy import ndarray
 
 from cosmos_sim.envs.twin.tasks import Viewpoint
@@ -17,6 +18,17 @@ SAMPLES = 4
 
 _SHOWN, _HIDDEN = 1, 5
 _OPEN: weakref.WeakSet["Cameras"] = weakref.WeakSet()
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """What each pixel of an image shows: its distance along the optical axis in metres, and the index of its geometry.
+
+    Where nothing is seen the distance is infinite and the index -1.
+    """
+
+    depth: Float32[ndarray, "h w"]
+    geom: Int32[ndarray, "h w"]
 
 
 class Cameras:
@@ -33,34 +45,89 @@ class Cameras:
         model.vis.quality.shadowsize = 0
         model.vis.global_.offwidth = model.vis.global_.offheight = size
         self._model = model
-        self._drawn = model.geom_group == _SHOWN
+        self._visual = model.geom_group == _SHOWN
+        self._drawn = self._visual
+        self._size = size
         self._options = mujoco.MjvOption()
         self._options.geomgroup[:] = 0
         self._options.geomgroup[_SHOWN] = 1
         self._options.sitegroup[:] = 0
+        self._scene = mujoco.MjvScene(model, 1000)
+        self._rectangle = mujoco.MjrRect(0, 0, size, size)
         try:
-            self._renderer = mujoco.Renderer(model, size, size)
+            self._opengl = mujoco.GLContext(size, size)
+            self._opengl.make_current()
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
         except (mujoco.FatalError, ImportError, RuntimeError) as error:
             backend = os.environ.get("MUJOCO_GL")
             raise RuntimeError(
                 f"OpenGL is not available (MUJOCO_GL={backend!r}). Without a screen set MUJOCO_GL to egl or osmesa "
                 "before mujoco is imported, and install libegl1 and libgl1-mesa-dri, or libosmesa6."
             ) from error
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         _OPEN.add(self)
         _close_at_exit()
 
     def render(self, data: mujoco.MjData, camera: str) -> UInt8[ndarray, "h w 3"]:
         """The image that ``camera`` sees of ``data``, whose kinematics must be up to date."""
+        self._draw(data, camera, identities=False)
+        image = np.empty((self._size, self._size, 3), np.uint8)
+        mujoco.mjr_readPixels(image, None, self._rectangle, self._context)
+        return np.ascontiguousarray(np.flipud(image))
+
+    def geometry(self, data: mujoco.MjData, camera: str) -> Geometry:
+        """What ``camera`` sees of ``data``, exactly: one sample a pixel, of the same pose as :meth:`render`."""
+        self._draw(data, camera, identities=True)
+        colours = np.empty((self._size, self._size, 3), np.uint8)
+        nearness = np.empty((self._size, self._size), np.float32)
+        mujoco.mjr_readPixels(colours, nearness, self._rectangle, self._context)
+        identity = np.flipud(colours).astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], np.int32)
+        geoms = np.full(self._scene.ngeom + 1, -1, np.int32)
+        for drawn in self._scene.geoms[: self._scene.ngeom]:
+            if drawn.objtype == mujoco.mjtObj.mjOBJ_GEOM and drawn.segid >= 0:
+                geoms[drawn.segid + 1] = drawn.objid
+        return Geometry(self._metres(np.flipud(nearness)), geoms[identity])
+
+    def hide(self, geoms: Bool[ndarray, "n"]) -> None:
+        """Draw no geometry of which ``geoms`` is true, until told otherwise."""
+        self._drawn = self._visual & ~geoms
+        self._model.geom_group[self._visual] = _HIDDEN
+
+    def upload(self, textures: list[int]) -> None:
+        """Take over the present pixels of ``textures`` from the model."""
+        self._opengl.make_current()
+        for texture in textures:
+            mujoco.mjr_uploadTexture(self._model, self._context, texture)
+
+    def _draw(self, data: mujoco.MjData, camera: str, *, identities: bool) -> None:
+        """Draw what ``camera`` sees, either as it looks or each geometry in a colour that is its identity."""
         seen = self._drawn & in_view(self._model, data, camera)
         self._model.geom_group[self._drawn] = np.where(seen[self._drawn], _SHOWN, _HIDDEN)
-        self._renderer.update_scene(data, camera, self._options)
-        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-        return self._renderer.render()
+        view = mujoco.MjvCamera()
+        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, self._model.camera(camera).id
+        everything = mujoco.mjtCatBit.mjCAT_ALL.value
+        mujoco.mjv_updateScene(self._model, data, self._options, None, view, everything, self._scene)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._scene.flags[flag] = 0
+        for flag in (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR):
+            self._scene.flags[flag] = int(identities)
+        self._opengl.make_current()
+        mujoco.mjr_render(self._rectangle, self._scene, self._context)
+
+    def _metres(self, nearness: Float32[ndarray, "h w"]) -> Float32[ndarray, "h w"]:
+        """Distance from OpenGL's depth ``d``, 1 at the near plane ``n`` and 0 at the far plane ``f``:
+        ``1 / distance = d (1 / n - 1 / f) + 1 / f``, since perspective makes depth linear in the inverse distance.
+        """
+        extent = self._model.stat.extent
+        near, far = self._model.vis.map.znear * extent, self._model.vis.map.zfar * extent
+        distance = 1 / (nearness.astype(np.float64) * (1 / near - 1 / far) + 1 / far)
+        return np.where(nearness > 0, distance, np.inf).astype(np.float32)
 
     def close(self) -> None:
         """Free the OpenGL context; further calls do nothing."""
-        self._renderer.close()
+        self._context.free()
+        self._opengl.free()
 
 
 @functools.cache

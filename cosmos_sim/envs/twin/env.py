@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
@@ -13,7 +14,11 @@ from numpy import ndarray
 from cosmos_sim.envs.twin.cameras import Cameras, place_camera
 from cosmos_sim.envs.twin.meshes import coarsen_meshes
 from cosmos_sim.envs.twin.pose import rotation_vector
+from cosmos_sim.envs.twin.scene import Scene
+from cosmos_sim.envs.twin.scenes import find_scene
+from cosmos_sim.envs.twin.segments import segment_names, segments_of
 from cosmos_sim.envs.twin.simulation import FPS, Simulation, SimulationState
+from cosmos_sim.envs.twin.stage import Stage, placed
 from cosmos_sim.envs.twin.tasks import find_task
 
 IMAGE_SIZE = 128
@@ -34,6 +39,16 @@ class TwinState:
     simulation: SimulationState
     elapsed: int
     ended: bool
+    scene: Scene | None = None
+    """What the episode looks like, in a twin that shows scenes."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What is known of each pixel of a camera's image: distance along the optical axis in metres, and segment."""
+
+    depth: Float32[ndarray, "h w"]
+    segments: UInt8[ndarray, "h w"]
 
 
 class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
@@ -75,9 +90,14 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
     gives the same observations bit for bit, in any process and whatever was run before, on the same machine and
     OpenGL driver. `save_state()` and `restore_state()` go back to any moment, also in another instance.
 
+    ## Scenes
+    A twin made with a `scene` (a `Scene`, or the name of one of `SCENES`; Lift only) looks like it: other colours and
+    materials, a dish on the table, another background, other light. Episodes are the same: nothing in a scene moves
+    anything. `reset(options={"scene": ...})` shows another one for an episode. `twin.scene` is the present one.
+
     ## Arguments
     `task`; `horizon` in steps (`None`: the task's own); `render_mode` (`None` or `"rgb_array"`: both cameras side by
-    side); `terminate_on_success`.
+    side); `terminate_on_success`; `scene` (`None`: robosuite's own look).
 
     ## Version history
     - v0: first version.
@@ -95,12 +115,15 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
         horizon: int | None = None,
         render_mode: str | None = None,
         terminate_on_success: bool = True,
+        scene: Scene | str | None = None,
     ) -> None:
         spec = find_task(task)
         if horizon is not None and not (isinstance(horizon, int) and horizon > 0):
             raise ValueError(f"horizon must be a positive number of steps or None, not {horizon!r}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', not {render_mode!r}")
+        if scene is not None and spec.name != "Lift":
+            raise ValueError(f"scenes are of the task Lift, not of {spec.name!r}")
         self.task = spec.name
         self.task_description = spec.description
         self.render_mode = render_mode
@@ -115,9 +138,17 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
         )
         self.action_space = spaces.Box(-1.0, 1.0, (7,), np.float32)
         self._simulation = Simulation(spec)
-        coarsen_meshes(self._simulation.model, cell=MESH_CELL, min_faces=1000)
-        place_camera(self._simulation.model, CAMERAS["agentview"], spec.agentview)
-        self._cameras = Cameras(self._simulation.model, size=IMAGE_SIZE)
+        self._usual_scene = None if scene is None else _scene(scene)
+        self._stage = None if scene is None else Stage(self._simulation.xml, spec.agentview)
+        model = self._simulation.model if self._stage is None else self._stage.model
+        coarsen_meshes(model, cell=MESH_CELL, min_faces=1000)
+        place_camera(model, CAMERAS["agentview"], spec.agentview)
+        self._cameras = Cameras(model, size=IMAGE_SIZE)
+        self._segments = np.append(segments_of(model, spec), np.uint8(0))  # the last for where nothing is seen
+        self.segment_names = segment_names(spec)
+        """What the numbers in :attr:`View.segments` stand for."""
+        self.scene: Scene | None = None
+        """What the present episode looks like: its dish has a place. ``None`` in a twin made without a scene."""
         self._elapsed = 0
         self._ended = True
         self._images: dict[str, UInt8[ndarray, "h w 3"]] = {}
@@ -131,12 +162,21 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode: the one of ``seed``, or without a seed the next of the generator's sequence.
 
-        Raises ``ValueError`` for any ``options``: there are none.
+        ``options={"scene": ...}`` shows another scene (a name or a :class:`Scene`) for this episode, in a twin that was
+        made with one. Raises ``ValueError`` for other options.
         """
+        unknown = set(options or {}) - {"scene"}
+        if unknown:
+            raise ValueError(f"the only option of CosmosTwin.reset is 'scene', got {sorted(unknown)}")
+        scene = self._usual_scene
         if options:
-            raise ValueError(f"CosmosTwin.reset takes no options, got {options!r}")
+            if self._stage is None:
+                raise ValueError("this twin shows no scenes: make it with one, as in CosmosTwin(scene='base')")
+            scene = _scene(options["scene"])
         super().reset(seed=seed)
-        self._simulation.reset(int(self.np_random.integers(2**32)))
+        start = int(self.np_random.integers(2**32))
+        self._simulation.reset(start)
+        self._show(None if scene is None else placed(scene, start))
         self._elapsed = 0
         self._ended = False
         return self._observe(), self._info()
@@ -156,13 +196,16 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
 
     def save_state(self) -> TwinState:
         """This moment as a value: keep it to come back, or to try several futures from it."""
-        return TwinState(self.task, self._simulation.save(), self._elapsed, self._ended)
+        return TwinState(self.task, self._simulation.save(), self._elapsed, self._ended, self.scene)
 
     def restore_state(self, state: TwinState) -> tuple[dict[str, Any], dict[str, Any]]:
         """Go back to ``state``, saved by any twin of the same task; returns its observation and info, as reset does."""
         if state.task != self.task:
             raise ValueError(f"a state of task {state.task!r} cannot be restored in a twin of {self.task!r}")
+        if (state.scene is None) != (self._stage is None):
+            raise ValueError("a state of a twin with scenes can only be restored in another one with scenes")
         self._simulation.restore(state.simulation)
+        self._show(state.scene)
         self._elapsed = state.elapsed
         self._ended = state.ended
         return self._observe(), self._info()
@@ -176,6 +219,14 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
             raise ResetNeeded("call reset() before render()")
         return np.concatenate(list(self._images.values()), axis=1)
 
+    def annotate(self) -> dict[str, View]:
+        """The true depth and segments of each camera's present image, at its size."""
+        if not self._images:
+            raise ResetNeeded("call reset() before annotate()")
+        data = self._posed()
+        seen = {name: self._cameras.geometry(data, camera) for name, camera in CAMERAS.items()}
+        return {name: View(geometry.depth, self._segments[geometry.geom]) for name, geometry in seen.items()}
+
     def close(self) -> None:
         """Free the OpenGL context. The environment cannot be used afterwards."""
         self._cameras.close()
@@ -188,8 +239,20 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
             raise ValueError(f"every number of an action lies in [-1, 1], not {command.tolist()}")
         return command
 
-    def _observe(self) -> dict[str, Any]:
+    def _show(self, scene: Scene | None) -> None:
+        """Look like ``scene``, from the next image on."""
+        if self._stage is not None and scene is not None and scene != self.scene:
+            self._cameras.upload(self._stage.show(scene))
+            self._cameras.hide(self._stage.hidden)
+        self.scene = scene
+
+    def _posed(self) -> mujoco.MjData:
+        """What the cameras look at, where the simulation has it."""
         data = self._simulation.data
+        return data if self._stage is None else self._stage.pose(data)
+
+    def _observe(self) -> dict[str, Any]:
+        data = self._posed()
         self._images = {name: self._cameras.render(data, camera) for name, camera in CAMERAS.items()}
         position, rotation = self._simulation.hand
         state = np.concatenate([position, rotation_vector(rotation), [self._simulation.opening]])
@@ -201,3 +264,7 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
             "task": self.task_description,
             "state": self._simulation.truth(),
         }
+
+
+def _scene(scene: Scene | str) -> Scene:
+    return scene if isinstance(scene, Scene) else find_scene(scene)

@@ -21,6 +21,12 @@ DISH_PLACES = ((-0.13, 0.02), (0.135, 0.165))
 """Where a dish may lie: from and to in x, and in y on either side (metres). The arm's way to the cube is elsewhere."""
 
 
+def _check_colours(**colours: Sequence[float]) -> None:
+    for name, colour in colours.items():
+        if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
+            raise ValueError(f"{name} must be red, green and blue in 0 to 1, got {colour}")
+
+
 @dataclass(frozen=True)
 class Surface:
     """A painted surface: ``pattern`` of two colours, ``period`` metres from one repetition to the next."""
@@ -76,10 +82,10 @@ class Light:
     """
 
     colour: Colour = (1.0, 1.0, 1.0)
-    ambient: float = 0.1
-    fill: float = 0.4
-    strength: float = 0.7
-    direction: Vector = (-0.2, -0.2, -1.0)
+    ambient: float = 0.4
+    fill: float = 0.12
+    strength: float = 0.6
+    direction: Vector = (-0.6, -0.25, -1.0)
     lamp: Lamp | None = None
 
     def __post_init__(self) -> None:
@@ -183,7 +189,7 @@ class Scene:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Scene":
-        """The scene that :meth:`to_dict` or parsed JSON describes; :class:`ValueError` for unknown or missing fields."""
+        """The scene that :meth:`to_dict` or its JSON describes; :class:`ValueError` for unknown or missing fields."""
         parts = {key: _tuples(value) for key, value in values.items()}
         try:
             light = dict(parts["light"])
@@ -216,12 +222,6 @@ def draw_dish_place(rng: np.random.Generator) -> tuple[float, float]:
     (near, far), (inner, outer) = DISH_PLACES
     side = 1 if rng.random() < 0.5 else -1
     return float(rng.uniform(near, far)), side * float(rng.uniform(inner, outer))
-
-
-def _check_colours(**colours: Sequence[float]) -> None:
-    for name, colour in colours.items():
-        if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
-            raise ValueError(f"{name} must be red, green and blue in 0 to 1, got {colour}")
 
 
 def _vector(values: Any) -> Vector:

@@ -1,7 +1,7 @@
 """The words of scenes, and what they look like.
 
-What the test scenes show (a purple cube, an orange dish, a beige and a black cloth, a spotlight from the left, balls and
-capsules, black panels, an open cabinet) is nowhere here, nor anything close to it in colour.
+What the test scenes show (a purple cube, an orange dish, a beige and a black cloth, a spotlight from the left, balls
+and capsules, black panels, an open cabinet) is nowhere here, nor anything close to it in colour.
 """
 
 from dataclasses import dataclass
@@ -107,12 +107,22 @@ BACKGROUNDS: dict[str, Behind] = {
     "behind it stands a brown cabinet.": Behind(_GREY_WALL, (0.8, 0.8, 0.8), (0.50, 0.32, 0.20)),
     "behind it is a grey wall.": Behind(_GREY_WALL, (0.8, 0.8, 0.8)),
     "behind it is a white wall.": Behind(Paint("plain", (0.9, 0.9, 0.89), (0.9, 0.9, 0.89), 0.1), (0.9, 0.9, 0.9)),
-    "behind it is a brick wall.": Behind(Paint("bricks", (0.60, 0.28, 0.20), (0.76, 0.74, 0.72), 0.22), (0.7, 0.7, 0.7)),
+    "behind it is a brick wall.": Behind(
+        Paint("bricks", (0.60, 0.28, 0.20), (0.76, 0.74, 0.72), 0.22), (0.7, 0.7, 0.7)
+    ),
     "behind it is a tiled wall.": Behind(Paint("tiles", (0.50, 0.72, 0.74), (0.92, 0.92, 0.92), 0.12), (0.9, 0.9, 0.9)),
-    "behind it are wooden panels.": Behind(Paint("panels", (0.62, 0.42, 0.24), (0.36, 0.22, 0.12), 0.15), (0.7, 0.6, 0.5)),
-    "behind it are green panels.": Behind(Paint("panels", (0.34, 0.56, 0.42), (0.18, 0.34, 0.24), 0.15), (0.7, 0.7, 0.6)),
-    "behind it hangs a red curtain.": Behind(Paint("folds", (0.70, 0.18, 0.20), (0.40, 0.08, 0.10), 0.12), (0.6, 0.6, 0.6)),
-    "behind it hangs a blue curtain.": Behind(Paint("folds", (0.30, 0.44, 0.72), (0.14, 0.22, 0.44), 0.12), (0.6, 0.6, 0.6)),
+    "behind it are wooden panels.": Behind(
+        Paint("panels", (0.62, 0.42, 0.24), (0.36, 0.22, 0.12), 0.15), (0.7, 0.6, 0.5)
+    ),
+    "behind it are green panels.": Behind(
+        Paint("panels", (0.34, 0.56, 0.42), (0.18, 0.34, 0.24), 0.15), (0.7, 0.7, 0.6)
+    ),
+    "behind it hangs a red curtain.": Behind(
+        Paint("folds", (0.70, 0.18, 0.20), (0.40, 0.08, 0.10), 0.12), (0.6, 0.6, 0.6)
+    ),
+    "behind it hangs a blue curtain.": Behind(
+        Paint("folds", (0.30, 0.44, 0.72), (0.14, 0.22, 0.44), 0.12), (0.6, 0.6, 0.6)
+    ),
 }
 
 LIGHTS = (

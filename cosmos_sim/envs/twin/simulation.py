@@ -93,6 +93,11 @@ class Simulation:
         sim.step1()
 
     @property
+    def xml(self) -> str:
+        """The model as MuJoCo's XML, for others to build on."""
+        return str(self._env.model.get_xml())
+
+    @property
     def success(self) -> bool:
         """Whether the task is solved at this moment, by robosuite's own predicate."""
         return bool(self._env._check_success())

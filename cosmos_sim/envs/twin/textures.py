@@ -71,7 +71,9 @@ def _dots(rng: np.random.Generator, x: ndarray, y: ndarray) -> ndarray:
 
 def _tiles(rng: np.random.Generator, x: ndarray, y: ndarray) -> ndarray:
     """Square tiles that differ a little, with joints between."""
-    tone = rng.uniform(0.0, 0.15, (int(y.max()) + 2, int(x.max()) + 2))[np.floor(y).astype(int), np.floor(x).astype(int)]
+    tone = rng.uniform(0.0, 0.15, (int(y.max()) + 2, int(x.max()) + 2))[
+        np.floor(y).astype(int), np.floor(x).astype(int)
+    ]
     joint = np.maximum(np.abs(x - np.rint(x)) < 0.03, np.abs(y - np.rint(y)) < 0.03)
     return np.where(joint, 1.0, tone)
 
@@ -95,7 +97,9 @@ def _cloth(rng: np.random.Generator, x: ndarray, y: ndarray) -> ndarray:
 
 def _panels(rng: np.random.Generator, x: ndarray, y: ndarray) -> ndarray:
     """Upright boards, one a period, with a seam between."""
-    return np.where(np.abs(x - np.rint(x)) < 0.04, 1.0, rng.uniform(0.0, 0.12, int(x.max()) + 2)[np.floor(x).astype(int)])
+    return np.where(
+        np.abs(x - np.rint(x)) < 0.04, 1.0, rng.uniform(0.0, 0.12, int(x.max()) + 2)[np.floor(x).astype(int)]
+    )
 
 
 def _folds(rng: np.random.Generator, x: ndarray, y: ndarray) -> ndarray:
@@ -118,3 +122,10 @@ PATTERNS: dict[str, _Pattern] = {
     "folds": _folds,
 }
 """Pattern to the share of the second colour at each place; coordinates count periods."""
+
+
+def distance(first: Colour, second: Colour) -> float:
+    """How different two colours look: their distance in CIELAB (CIE76; white and black are 100 apart)."""
+    pixels = np.asarray([[first, second]], np.float32)
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)[0]
+    return float(np.linalg.norm(lab[0] - lab[1]))
