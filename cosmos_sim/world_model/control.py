@@ -178,10 +178,7 @@ class ControlledDiT(nn.Module):
         if not branches:
             raise ValueError("a controlled transformer needs at least one branch")
         for kind, branch in branches.items():
-            for name in SHARED:
-                own, expected = getattr(branch.base, name), getattr(base.config, name)
-                if own != expected:
-                    raise ValueError(f"the {kind} branch is for {name}={own}, the transformer has {expected}")
+            check_beside(base.config, branch.base, f"the {kind} branch")
         self.base = base.requires_grad_(False)
         self.branches = nn.ModuleDict(branches)
 
@@ -371,6 +368,18 @@ SHARED = (
     "image_dim",
 )
 """What a branch and its transformer have in common."""
+
+
+def check_beside(base: DiTConfig, made_for: DiTConfig, what: str) -> None:
+    """Hold the transformer that a branch was made for against the one it stands beside.
+
+    Raises:
+        ValueError: they differ in what both must have in common.
+    """
+    for name in SHARED:
+        own, expected = getattr(made_for, name), getattr(base, name)
+        if own != expected:
+            raise ValueError(f"{what} is for a transformer of {name}={own}, this one has {expected}")
 
 
 def initialise_control(module: nn.Module, name: str = "") -> None:

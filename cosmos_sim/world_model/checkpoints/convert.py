@@ -19,6 +19,12 @@ from cosmos_sim.world_model.checkpoints.adapter import (
     save_nvidia_lora,
     save_peft,
 )
+from cosmos_sim.world_model.checkpoints.control import is_control, open_control
+from cosmos_sim.world_model.checkpoints.control_write import (
+    save_controls,
+    save_controls_diffusers,
+    save_controls_nvidia,
+)
 from cosmos_sim.world_model.checkpoints.infer import Unseen
 from cosmos_sim.world_model.checkpoints.names import Which
 from cosmos_sim.world_model.checkpoints.network import (
@@ -36,6 +42,8 @@ from cosmos_sim.world_model.checkpoints.vae import is_vae, open_vae, save_vae_di
 
 Format = Literal["nvidia", "nvidia-dcp", "diffusers", "ours"]
 Inner = Literal["merge", "extract", "drop"]
+CONTROL = ("base", "controls")
+"""Options of control branches alone."""
 Watch = Callable[[int, int], None]
 """Told the bytes just read, and those in all, for a progress bar."""
 
@@ -44,7 +52,7 @@ Watch = Callable[[int, int], None]
 class Converted:
     """What was written."""
 
-    kind: Literal["network", "adapter", "vae"]
+    kind: Literal["network", "control", "adapter", "vae"]
     path: Path
     tensors: int
     nbytes: int
@@ -68,6 +76,11 @@ class Options:
     """What the shapes of a network do not say, for files without a configuration (NVIDIA's)."""
     keep_actions: bool = False
     """For diffusers, which has no action conditioning: keep those weights in a file of their own."""
+    base: str | Path | None = None
+    """The transformer of a control branch that lies alone, for formats that hold both."""
+    controls: tuple[str, ...] | None = None
+    """Kinds of the control branches, in their order, where the files do not say them (NVIDIA's; four are edge, blur,
+    depth, seg when not given); else which of them to convert."""
     max_shard: int = SHARD
     """Bytes of a safetensors shard, at most."""
 
@@ -81,14 +94,15 @@ def convert(
     overwrite: bool = False,
     watch: Watch | None = None,
 ) -> Converted:
-    """Convert a network, a LoRA adapter or a VAE; which of them it is, and of which format, is seen from ``source``.
+    """Convert a network, control branches, a LoRA adapter or a VAE: ``source`` shows which, and of which format.
 
     One tensor at a time is in memory. The result is written beside its place and renamed.
 
     Args:
         source: a ``.pt``, ``.pth`` or ``.safetensors`` file, or a folder of NVIDIA's trainer, diffusers, PEFT or ours.
         destination: a file ending in .pt or .pth for ``nvidia``, a folder for the others. For ``diffusers`` it is a
-            pipeline's folder: the network goes to its ``transformer``, the VAE to its ``vae``.
+            pipeline's folder: the network goes to its ``transformer``, a control branch to its ``controlnet``, the VAE
+            to its ``vae``. For ``ours`` of branches with their transformer it will hold ``dit`` and ``controls/KIND``.
 
     Raises:
         ValueError: the source is damaged or foreign, the target has no place for it, an option would be ignored, or
@@ -104,15 +118,18 @@ def convert(
     if is_vae(found):
         return _vae(found, destination, to, options, overwrite, watch)
     if is_adapter(found.weights):
-        _unused(options, "an adapter", "adapter", "inner", "which", "unseen", "keep_actions", "max_shard")
+        _unused(options, "an adapter", *CONTROL, "adapter", "inner", "which", "unseen", "keep_actions", "max_shard")
         adapter = open_adapter(found, alpha=options.lora_alpha)
         return _adapter(adapter, found, destination, to, options, overwrite, watch)
+    if is_control(found):
+        return _control(found, destination, to, options, overwrite, watch)
     return _network(found, destination, to, options, overwrite, watch)
 
 
 def _network(
     source: Source, destination: Path, to: Format, options: Options, overwrite: bool, watch: Watch | None
 ) -> Converted:
+    _unused(options, "a network without control branches", *CONTROL)
     network = open_network(source, which=options.which, unseen=options.unseen)
     inner = None
     if network.adapter:
@@ -152,6 +169,32 @@ def _network(
     return Converted("network", target, len(weights), total_bytes(weights))
 
 
+def _control(
+    source: Source, destination: Path, to: Format, options: Options, overwrite: bool, watch: Watch | None
+) -> Converted:
+    _unused(options, "control branches", "adapter", "inner", "lora_alpha", "keep_actions")
+    base = None if options.base is None else open_source(options.base)
+    controls = open_control(source, base=base, kinds=options.controls, which=options.which, unseen=options.unseen)
+    if to in ("nvidia", "nvidia-dcp"):
+        _unused(options, f"the format {to}", "max_shard")
+    if to == "diffusers":
+        names = ["controlnet"] if len(controls.branches) == 1 else [f"controlnet_{kind}" for kind in controls.branches]
+        targets = [destination / name for name in ("transformer", *names)]
+    else:
+        targets = [destination]
+    for target in targets:
+        _check_target(target, source.path, options, overwrite, inside=("dit", "controls"))
+    flat = _as_asked(controls.flat(), targets[0], options, watch)
+    controls = controls.refilled(flat)
+    if to == "ours":
+        save_controls(controls, destination, max_shard=options.max_shard)
+    elif to == "diffusers":
+        save_controls_diffusers(controls, destination, max_shard=options.max_shard)
+    else:
+        save_controls_nvidia(controls, destination, distributed=to == "nvidia-dcp")
+    return Converted("control", destination, len(flat), total_bytes(flat))
+
+
 def _adapter(
     adapter: Adapter,
     source: Source,
@@ -174,7 +217,7 @@ def _vae(
 ) -> Converted:
     if to not in ("nvidia", "diffusers"):
         raise ValueError(f"a VAE is read in NVIDIA's and in diffusers' format; there is none called {to}")
-    _unused(options, "a VAE", "adapter", "inner", "lora_alpha", "which", "unseen", "keep_actions")
+    _unused(options, "a VAE", *CONTROL, "adapter", "inner", "lora_alpha", "which", "unseen", "keep_actions")
     config, weights = open_vae(source)
     target = destination / "vae" if to == "diffusers" else destination
     weights = _prepared(weights, target, source.path, options, overwrite, watch)
@@ -194,15 +237,27 @@ def _prepared(
     weights: Weights, target: Path, source: Path, options: Options, overwrite: bool, watch: Watch | None
 ) -> Weights:
     """The weights as they are to be written to ``target``, once that is known to be possible."""
+    _check_target(target, source, options, overwrite)
+    return _as_asked(weights, target, options, watch)
+
+
+def _check_target(
+    target: Path, source: Path, options: Options, overwrite: bool, *, inside: tuple[str, ...] = ()
+) -> None:
+    """Refuse to overwrite what is read, what was not meant, and what is no checkpoint (with folders ``inside``)."""
     if target.exists() and not overwrite:
         raise ValueError(f"{target} exists: give another destination, or ask to overwrite it")
-    for read in (source, *([] if options.adapter is None else [Path(options.adapter)])):
+    for read in (source, *(Path(given) for given in (options.adapter, options.base) if given is not None)):
         if target.resolve() in (read.resolve(), *read.resolve().parents):
             raise ValueError(f"{target} holds {read}, which is read: give another destination")
     if target.is_dir():
-        for inside in target.iterdir():
-            if inside.suffix not in _WRITTEN and inside.name != ".metadata":
-                raise ValueError(f"{target} holds {inside.name!r}, which is no part of a checkpoint: it stays as it is")
+        for part in target.iterdir():
+            if part.suffix not in _WRITTEN and part.name not in (".metadata", *inside):
+                raise ValueError(f"{target} holds {part.name!r}, which is no part of a checkpoint: it stays as it is")
+
+
+def _as_asked(weights: Weights, target: Path, options: Options, watch: Watch | None) -> Weights:
+    """The weights in the dtype asked for, watched, once there is room for them where ``target`` is to be."""
     weights = {name: tensor.to(options.dtype) for name, tensor in weights.items()}
     total = total_bytes(weights)
     existing = next(folder for folder in (target.resolve(), *target.resolve().parents) if folder.exists())

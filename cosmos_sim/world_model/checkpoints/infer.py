@@ -21,7 +21,6 @@ ESSENTIAL = (
 )
 FAMILIES = {
     "control_": "a Transfer2.5 network, with control branches",
-    "img_context_proj.": "a network with an image context",
     "view_embeddings.": "a multiview network",
     "extra_pos_embedder.": "a Predict1 network",
     "learnable_pos_embed.": "a Predict1 network",
@@ -37,6 +36,8 @@ class Unseen:
     rope_ratio: tuple[float, float, float] = (1.0, 3.0, 3.0)
     """(1, 2, 2) in the networks for 480p."""
     action_layout: ActionLayout = "latent"
+    control_every: int | None = None
+    """Distance of the blocks that a control branch gives hints to; when not given its blocks spread over all."""
 
 
 def infer_config(found: Shapes, unseen: Unseen | None = None, *, where: str) -> DiTConfig:
@@ -67,6 +68,7 @@ def infer_config(found: Shapes, unseen: Unseen | None = None, *, where: str) -> 
     numbers = {int(part) for name in found if name.startswith("blocks.") and (part := name.split(".")[1]).isdigit()}
     keys, text = found.get("blocks.0.cross_attn.k_proj.weight"), found.get("crossattn_proj.0.weight")
     action = found.get("action_embedder_B_D.fc1.weight")
+    image = found.get("img_context_proj.0.weight")
     config = DiTConfig(
         latent_channels=latent,
         model_channels=width,
@@ -81,6 +83,7 @@ def infer_config(found: Shapes, unseen: Unseen | None = None, *, where: str) -> 
         rope_ratio=unseen.rope_ratio,
         action_dim=action[1] if action else None,
         action_layout=unseen.action_layout,
+        image_dim=image[1] if image else None,
     )
     check_network(found, config, where)
     return config

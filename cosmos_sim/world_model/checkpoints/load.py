@@ -1,16 +1,19 @@
 """Networks from disk onto a device, one tensor at a time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from cosmos_sim.world_model.checkpoints.adapter import merge, open_adapter
+from cosmos_sim.world_model.checkpoints.control import Branch, check_kind, open_control
 from cosmos_sim.world_model.checkpoints.infer import Unseen
 from cosmos_sim.world_model.checkpoints.names import Which
 from cosmos_sim.world_model.checkpoints.network import open_network
 from cosmos_sim.world_model.checkpoints.source import open_source
 from cosmos_sim.world_model.checkpoints.stored import Weights
+from cosmos_sim.world_model.control import ControlBranch, ControlledDiT
 from cosmos_sim.world_model.dit import DiT
 
 
@@ -50,6 +53,63 @@ def load_dit(
         model.cast(dtype)
     fill(model, weights, torch.device(device), keep_dtype=dtype is None)
     return model
+
+
+def load_branch(
+    path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = torch.bfloat16
+) -> ControlBranch:
+    """A control branch from our folder, to be put beside a transformer; ``device`` and ``dtype`` as for a network.
+
+    Raises:
+        ValueError: there is no such folder, or it is damaged or holds something else.
+    """
+    controls = open_control(open_source(path))
+    if controls.base is not None:
+        raise ValueError(f"{path} holds a transformer with branches: load_controlled reads them together")
+    (branch,) = controls.branches.values()
+    return _branch(branch, torch.device(device), dtype)
+
+
+def load_controlled(
+    path: str | Path,
+    *,
+    base: str | Path | None = None,
+    kinds: Sequence[str] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = torch.bfloat16,
+    which: Which = "auto",
+    unseen: Unseen | None = None,
+) -> ControlledDiT:
+    """A transformer with its control branches, from any checkpoint; see :func:`load_dit`.
+
+    Args:
+        base: the transformer, where ``path`` is a branch alone.
+        kinds: what the branches are where the checkpoint does not say it (NVIDIA's; four are edge, blur, depth, seg
+            when not given); else which of them to load.
+
+    Raises:
+        ValueError: there is no such checkpoint, it is damaged or foreign, or does not say what its branches are.
+    """
+    given = None if base is None else open_source(base)
+    controls = open_control(open_source(path), base=given, kinds=kinds, which=which, unseen=unseen)
+    for kind in controls.branches:
+        check_kind(kind)
+    network, device = controls.with_base(), torch.device(device)
+    with torch.device("meta"):
+        model = DiT(network.config)
+    if dtype is not None:
+        model.cast(dtype)
+    fill(model, network.weights, device, keep_dtype=dtype is None)
+    return ControlledDiT(model, {kind: _branch(part, device, dtype) for kind, part in controls.branches.items()})
+
+
+def _branch(stored: Branch, device: torch.device, dtype: torch.dtype | None) -> ControlBranch:
+    with torch.device("meta"):
+        branch = ControlBranch(stored.base, stored.config)
+    if dtype is not None:
+        branch.cast(dtype)
+    fill(branch, stored.weights, device, keep_dtype=dtype is None)
+    return branch
 
 
 def fill(model: nn.Module, weights: Weights, device: torch.device, *, keep_dtype: bool) -> None:

@@ -1,6 +1,6 @@
 """Three namings of one network: NVIDIA's files, diffusers, and ours (NVIDIA's without their ``net.`` prefix)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ TOP = {
     "t_embedder.1.linear_2": "time_embed.t_embedder.linear_2",
     "t_embedding_norm": "time_embed.norm",
     "crossattn_proj.0": "crossattn_proj.0",
+    "img_context_proj.0": "img_context_proj.0",
     "final_layer.adaln_modulation.1": "norm_out.linear_1",
     "final_layer.adaln_modulation.2": "norm_out.linear_2",
     "final_layer.linear": "proj_out",
@@ -28,9 +29,11 @@ ATTENTION = {
     "q_norm": "norm_q",
     "k_norm": "norm_k",
 }
+IMAGE = ("q_img", "k_img", "v_img", "q_img_norm", "k_img_norm")
 BLOCK = {
     **{f"self_attn.{ours}": f"attn1.{theirs}" for ours, theirs in ATTENTION.items()},
     **{f"cross_attn.{ours}": f"attn2.{theirs}" for ours, theirs in ATTENTION.items()},
+    **{f"cross_attn.{name}": f"attn2.{name}" for name in IMAGE},
     **{
         f"adaln_modulation_{part}.{layer}": f"norm{number}.linear_{layer}"
         for number, part in enumerate(("self_attn", "cross_attn", "mlp"), start=1)
@@ -48,22 +51,32 @@ MAX_POSITIONS = 128
 
 def diffusers_module(name: str) -> str | None:
     """diffusers' name of a module of ours; ``None`` where it has no such module."""
-    return _rename(name, TOP, BLOCK, "blocks", "transformer_blocks")
+    return rename_module(name, TOP, BLOCK, "blocks", "transformer_blocks")
 
 
 def our_module(name: str) -> str | None:
     """Our name of a module of diffusers'; ``None`` where we have no such module."""
-    return _rename(name, TOP_BACK, BLOCK_BACK, "transformer_blocks", "blocks")
+    return rename_module(name, TOP_BACK, BLOCK_BACK, "transformer_blocks", "blocks")
 
 
 def to_diffusers(weights: Weights) -> dict[str, StoredTensor]:
     """Weights under diffusers' names; those that diffusers has no place for keep theirs."""
-    return {_parameter(name, diffusers_module(_module(name))): tensor for name, tensor in weights.items()}
+    return renamed(weights, diffusers_module)
 
 
 def from_diffusers(weights: Weights) -> dict[str, StoredTensor]:
     """Weights under our names; what we have no place for keeps its name, to be refused by it."""
-    return {_parameter(name, our_module(_module(name))): tensor for name, tensor in weights.items()}
+    return renamed(weights, our_module)
+
+
+def renamed(weights: Weights, module: Callable[[str], str | None]) -> dict[str, StoredTensor]:
+    """Weights with their modules renamed; where ``module`` gives none they keep their names."""
+    found = {}
+    for name, tensor in weights.items():
+        owner, _, leaf = name.rpartition(".")
+        new = module(owner)
+        found[name if new is None else f"{new}.{leaf}"] = tensor
+    return found
 
 
 def is_diffusers(weights: Weights) -> bool:
@@ -109,15 +122,8 @@ def _ignored(name: str) -> bool:
     return name.endswith("_extra_state") or name.startswith(("accum_", "pos_embedder."))
 
 
-def _module(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _parameter(name: str, module: str | None) -> str:
-    return name if module is None else f"{module}.{name.rpartition('.')[2]}"
-
-
-def _rename(name: str, top: Mapping[str, str], block: Mapping[str, str], old: str, new: str) -> str | None:
+def rename_module(name: str, top: Mapping[str, str], block: Mapping[str, str], old: str, new: str) -> str | None:
+    """A module's new name: by ``top``, or by ``block`` within the list of blocks ``old``, called ``new`` there."""
     head, _, rest = name.partition(".")
     if head != old:
         return top.get(name)

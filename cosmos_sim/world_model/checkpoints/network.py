@@ -54,6 +54,8 @@ def open_network(source: Source, *, which: Which = "auto", unseen: Unseen | None
         ValueError: it is no Cosmos-Predict2.5 network, or an option would be ignored.
     """
     where, stated = str(source.path), source.config
+    if source.branches or stated.get("kind") == "control" or stated.get("_class_name") == "CosmosControlNetModel":
+        raise ValueError(f"{where} holds control branches, which a network alone does not have")
     if source.is_ours or source.diffusers_class is not None:
         ignored = unseen if unseen is not None else which if which != "auto" else None
         if ignored is not None:
@@ -93,7 +95,7 @@ def save_nvidia(network: Network, file: Path) -> None:
     Raises:
         ValueError: NVIDIA has no such network.
     """
-    _check_exists_there(network.config, "NVIDIA's code")
+    check_exists_there(network.config, "NVIDIA's code")
     with new_file(file) as beside:
         write_torch_file(to_nvidia(network.weights, network.config.head_dim), beside)
 
@@ -104,21 +106,31 @@ def save_dcp(network: Network, folder: Path) -> None:
     Raises:
         ValueError: NVIDIA has no such network.
     """
-    _check_exists_there(network.config, "NVIDIA's code")
+    check_exists_there(network.config, "NVIDIA's code")
     with new_folder(folder) as beside:
         write_dcp(to_nvidia(network.weights, network.config.head_dim), beside)
 
 
-def save_diffusers(network: Network, folder: Path, *, max_shard: int = SHARD, keep_actions: bool = False) -> None:
+def save_diffusers(
+    network: Network,
+    folder: Path,
+    *,
+    max_shard: int = SHARD,
+    keep_actions: bool = False,
+    control_every: int | None = None,
+) -> None:
     """Write the component folder of a ``CosmosTransformer3DModel``.
 
     diffusers has no action conditioning. With ``keep_actions`` those weights lie beside its own in a file that it does
     not read (and that this package does): what it then runs is the network without its actions.
 
+    Args:
+        control_every: distance of the blocks that take hints of a control network.
+
     Raises:
         ValueError: diffusers has no such network.
     """
-    config = diffusers_config(network.config)
+    config = diffusers_config(network.config) | {"controlnet_block_every_n": control_every}
     known = {name: t for name, t in network.weights.items() if diffusers_module(name.rpartition(".")[0]) is not None}
     extras = {name: t for name, t in network.weights.items() if name not in known}
     if extras and not keep_actions:
@@ -142,7 +154,7 @@ def diffusers_config(config: DiTConfig) -> dict[str, Any]:
     Raises:
         ValueError: there is none.
     """
-    _check_exists_there(config, "diffusers")
+    check_exists_there(config, "diffusers")
     return {
         "_class_name": "CosmosTransformer3DModel",
         "_diffusers_version": version("diffusers"),
@@ -163,13 +175,13 @@ def diffusers_config(config: DiTConfig) -> dict[str, Any]:
         "crossattn_proj_in_channels": 1024 if config.context_in_dim is None else config.context_in_dim,
         "encoder_hidden_states_channels": config.context_dim,
         "controlnet_block_every_n": None,
-        "img_context_dim_in": None,
+        "img_context_dim_in": config.image_dim,
         "img_context_num_tokens": 256,
-        "img_context_dim_out": 2048,
+        "img_context_dim_out": 2048 if config.image_dim is None else config.model_channels,
     }
 
 
-def _check_exists_there(config: DiTConfig, there: str) -> None:
+def check_exists_there(config: DiTConfig, there: str) -> None:
     """Refuse a network that would silently compute something else elsewhere."""
     foreign = {
         "context_dim": config.context_dim is None,

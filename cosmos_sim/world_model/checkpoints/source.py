@@ -1,7 +1,7 @@
 """What kind of checkpoint a path is, found by looking at it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ OURS = "model"
 DIFFUSERS = "diffusion_pytorch_model"
 PEFT = "adapter_model"
 DIFFUSERS_LORA = "pytorch_lora_weights.safetensors"
-STEMS = {"CosmosTransformer3DModel": DIFFUSERS, "AutoencoderKLWan": DIFFUSERS}
+STEMS = {"CosmosTransformer3DModel": DIFFUSERS, "CosmosControlNetModel": DIFFUSERS, "AutoencoderKLWan": DIFFUSERS}
 """Classes of diffusers that are read, and the names of their files."""
+KINDS = ("dit", "control")
+"""Kinds of our folders that are read."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Source:
     weights: Weights
     config: dict[str, Any] = field(default_factory=dict)
     """The parsed ``config.json`` or ``adapter_config.json``, or the text in a safetensors header; may be empty."""
+    branches: tuple["Source", ...] = ()
+    """Control branches that lie in folders beside a network's."""
 
     @property
     def diffusers_class(self) -> str | None:
@@ -33,14 +37,15 @@ class Source:
 
     @property
     def is_ours(self) -> bool:
-        return self.config.get("kind") == "dit"
+        return self.config.get("kind") in KINDS
 
 
 def open_source(path: str | Path) -> Source:
     """Look at a file or folder; no tensor's data is read yet.
 
     Folders may be: ours, a component of diffusers or a whole pipeline (then its transformer), a distributed checkpoint
-    or an iteration of NVIDIA's trainer (then its model), a PEFT adapter.
+    or an iteration of NVIDIA's trainer (then its model), a PEFT adapter. Beside a network may lie its control branches:
+    ours in ``dit`` and ``controls/*``, those of a pipeline in ``transformer`` and ``controlnet*``.
 
     Raises:
         ValueError: there is nothing at ``path``, or nothing known; the message says what to do.
@@ -50,6 +55,10 @@ def open_source(path: str | Path) -> Source:
         if path.suffix == ".safetensors":
             return Source(path, read_shard(path), dict(shard_metadata(path)))
         return Source(path, read_torch_file(path))
+    for network, pattern in (("dit", "controls/*"), ("transformer", "controlnet*")):
+        branches = tuple(found for folder in sorted(path.glob(pattern)) if (found := _folder(folder)) is not None)
+        if branches and (source := _folder(path / network)) is not None:
+            return replace(source, path=path, branches=branches)
     for folder in (path, path / "transformer", path / "model"):
         if (source := _folder(folder)) is not None:
             return source
@@ -89,7 +98,7 @@ def _folder(folder: Path) -> Source | None:
         return Source(lora, read_shard(lora), dict(shard_metadata(lora)))
     if (folder / "config.json").is_file():
         config = _json(folder / "config.json")
-        stem = OURS if config.get("kind") == "dit" else STEMS.get(str(config.get("_class_name")))
+        stem = OURS if config.get("kind") in KINDS else STEMS.get(str(config.get("_class_name")))
         if stem is not None:
             return Source(folder, read_shards(folder, stem), config)
         kind = config.get("_class_name") or config.get("kind") or config.get("architectures")
