@@ -1,7 +1,7 @@
 """Segments by words: Grounding DINO finds them in the first frame, SAM 2 follows them, both through transformers."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,8 +81,11 @@ class GroundedSam:
         boxes: Tensor = found["boxes"][order]
         return boxes
 
-    def _follow(self, frames: UInt8[ndarray, "t h w 3"], boxes: Float[Tensor, "n 4"]) -> Any:
-        """Of each frame, the logits ``n h w`` of the objects that ``boxes`` hold in the first."""
+    def _follow(self, frames: UInt8[ndarray, "t h w 3"], boxes: Float[Tensor, "n 4"]) -> Iterator[Tensor]:
+        """Of each frame, the logits ``n h w`` of the objects that ``boxes`` hold in the first.
+
+        Frame after frame, and with what the tracker no longer looks at forgotten, so that memory does not grow.
+        """
         if self._tracker is None:
             folder = hub_folder(self.tracker, "tracker")
             from transformers import Sam2VideoModel, Sam2VideoProcessor
@@ -90,16 +93,24 @@ class GroundedSam:
             network = load_network(Sam2VideoModel, folder, device=self.device)
             self._tracker = Sam2VideoProcessor.from_pretrained(folder, local_files_only=True), network
         processor, network = self._tracker
-        # What has been seen is kept off the accelerator: a long video's would fill it.
-        session = processor.init_video_session(
-            video=list(frames), inference_device=self.device, inference_state_device="cpu", video_storage_device="cpu"
-        )
-        processor.add_inputs_to_inference_session(
-            session, frame_idx=0, obj_ids=list(range(len(boxes))), input_boxes=[boxes.cpu().tolist()]
-        )
-        for found in network.propagate_in_video_iterator(session, start_frame_idx=0):
-            (logits,) = processor.post_process_masks([found.pred_masks], [frames.shape[1:3]], binarize=False)
+        session = processor.init_video_session(inference_device=self.device)
+        looks_back = max(network.config.num_maskmem, network.config.max_object_pointers_in_encoder)
+        for k, image in enumerate(frames):
+            inputs = processor(images=image, return_tensors="pt").to(self.device)
+            if k == 0:
+                processor.add_inputs_to_inference_session(
+                    session,
+                    frame_idx=0,
+                    obj_ids=list(range(len(boxes))),
+                    input_boxes=[boxes.tolist()],
+                    original_size=image.shape[:2],
+                )
+            found = network(session, frame=inputs.pixel_values[0], frame_idx=k)
+            (logits,) = processor.post_process_masks([found.pred_masks], [image.shape[:2]], binarize=False)
             yield logits[:, 0]
+            session.processed_frames.pop(k)
+            for outputs in session.output_dict_per_obj.values():
+                outputs["non_cond_frame_outputs"].pop(k - looks_back, None)
 
 
 def _surest(logits: Float[Tensor, "n h w"], owner: Tensor, phrases: int) -> UInt8[ndarray, "h w"]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from cosmos_sim.world_model.reason1 import find_model
 
@@ -30,7 +31,7 @@ def load_network(loader: Any, folder: Path, *, device: torch.device) -> Any:
         network, report = loader.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{str(folder)!r} holds no weights of {loader.__name__}: {error}") from error
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{str(folder)!r} lacks {len(missing)} weights of its {loader.__name__} (first: {missing[0]})")
