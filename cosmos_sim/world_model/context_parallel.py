@@ -6,7 +6,7 @@ exchanges tokens for heads, by one all-to-all there and one back, and attends to
 (DeepSpeed-Ulysses, arXiv 2309.14509), so that every kernel and mask serves as it is; padding never comes to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
 
@@ -19,11 +19,14 @@ from torch import Tensor, nn
 from torch.distributed._functional_collectives import all_gather_tensor_autograd, all_to_all_single_autograd
 
 from cosmos_sim.world_model.attention import SelfAttention
+from cosmos_sim.world_model.control import ControlBranch, ControlledDiT
 from cosmos_sim.world_model.dit import DiT
 
 
 class ContextParallel:
-    """Shares the tokens of ``dit`` among the processes of ``group``, from the first block to the last layer.
+    """Shares the tokens of ``network`` among the processes of ``group``, from the first block to the last layer.
+
+    Of a network with control branches, each branch's blocks have the same share of its tokens.
 
     All of them give the network the same inputs and get the same, whole output. The gradient of the output is summed
     over the group on its way back, and the gradients of weights are those through the own tokens: their mean over the
@@ -33,7 +36,8 @@ class ContextParallel:
         ValueError: the heads do not divide among the processes.
     """
 
-    def __init__(self, dit: DiT, group: dist.ProcessGroup) -> None:
+    def __init__(self, network: DiT | ControlledDiT, group: dist.ProcessGroup) -> None:
+        dit = network.base if isinstance(network, ControlledDiT) else network
         heads, degree = dit.config.num_heads, group.size()
         if heads % degree:
             raise ValueError(f"{heads} attention heads do not divide among context={degree} processes")
@@ -45,10 +49,21 @@ class ContextParallel:
         self.rope: tuple[Tensor, ...] = ()
         dit.blocks[0].register_forward_pre_hook(self._split)
         for block in dit.blocks:
-            block.register_forward_pre_hook(self._place)
-            attention = cast(SelfAttention, block.get_submodule("self_attn"))
-            attention.attention = partial(self._exchange, attention.attention)  # type: ignore[method-assign]
+            self._share(block)
+        if isinstance(network, ControlledDiT):
+            for branch in cast(Iterable[ControlBranch], network.branches.values()):
+                for block in branch.control_blocks:
+                    block.register_forward_pre_hook(
+                        partial(self._split_control, first=block is branch.control_blocks[0])
+                    )
+                    self._share(block)
         dit.final_layer.register_forward_hook(self._join)
+
+    def _share(self, block: nn.Module) -> None:
+        """Let a block know the positions of the tokens it is given, and exchange them for heads."""
+        block.register_forward_pre_hook(self._place)
+        attention = cast(SelfAttention, block.get_submodule("self_attn"))
+        attention.attention = partial(self._exchange, attention.attention)  # type: ignore[method-assign]
 
     def _split(self, block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Keep the own places of the first block's input, and their positions for every block."""
@@ -58,7 +73,16 @@ class ContextParallel:
         t, *self.size = x.shape[1:4]
         tables = (rearrange(table, "(t n) e -> t n e", t=t) for table in signal.rope)
         self.rope = tuple(self._cut(table).flatten(0, 1) for table in tables)
-        return self._cut(rearrange(x, "b t h w d -> b t 1 (h w) d")), signal, *rest
+        return self._own(x), signal, *rest
+
+    def _split_control(self, block: nn.Module, inputs: tuple[Any, ...], *, first: bool) -> tuple[Any, ...] | None:
+        """As :meth:`_split`, of the control and the transformer's input before a branch's first block; of maps always."""
+        if not self.enabled:
+            return None
+        c, signal, text, modulations, x, weight = inputs
+        weight = self._own(weight) if isinstance(weight, Tensor) else weight
+        own = (self._own(c), self._own(x)) if first else (c, x)
+        return own[0], signal, text, modulations, own[1], weight
 
     def _place(self, block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not self.enabled:
@@ -73,6 +97,10 @@ class ContextParallel:
         own = rearrange(out, "b t 1 n p -> n b t p").contiguous()
         places = all_gather_tensor_autograd(own, 0, self.group)[: h * w]
         return rearrange(places, "(h w) b t p -> b t h w p", h=h)
+
+    def _own(self, x: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b t 1 n d"]:
+        """This process's share of a video's tokens."""
+        return self._cut(rearrange(x, "b t h w d -> b t 1 (h w) d"))
 
     def _cut(self, x: Float[Tensor, "... n d"]) -> Float[Tensor, "... m d"]:
         """This process's share of the places, padded with zeros where they do not divide."""
