@@ -1,15 +1,16 @@
-"""All controls of a moment's cameras, as a Transfer world takes them: every camera in one frame, at the world's size."""
+"""All controls of a moment's cameras as a Transfer world takes them: every camera in one frame, at the world's size."""
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
 from cosmos_sim.augmentation.annotators import Annotator
 from cosmos_sim.augmentation.control_spec import ControlSpec, check_controls
 from cosmos_sim.augmentation.extract import control_frames, control_mask
-from cosmos_sim.world_model.transfer import ControlVideo
-from cosmos_sim.world_model.views import join_views
+from cosmos_sim.world_model.control_video import ControlVideo
+from cosmos_sim.world_model.views import join_views, split_views
 
 
 def control_videos(
@@ -24,8 +25,8 @@ def control_videos(
 ) -> dict[str, ControlVideo]:
     """The controls that ``specs`` ask for, by kind.
 
-    Edges and blur are those of the whole frame, at the size at which it is made, as in training; depth, segments and
-    regions are read off each camera's own video, and then brought to its place.
+    Each camera's are its own, as in training. Edges and blur are taken from its frames at the size at which they are
+    made; depth, segments and regions are read off its own video, and then brought to its place.
 
     Args:
         videos: of each camera, of any size.
@@ -45,7 +46,7 @@ def control_videos(
     found = {}
     for spec in specs:
         if spec.kind in ("edge", "blur"):
-            frames = control_frames(spec, whole)
+            frames = np.concatenate([control_frames(spec, part) for part in split_views(whole, views).values()], axis=2)
         else:
             read = {
                 view: control_frames(spec, video, annotator=readers[view], phrases=phrases, seed=seed)

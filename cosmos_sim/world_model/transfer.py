@@ -6,9 +6,10 @@ the video's own length.
 """
 
 import difflib
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -20,11 +21,20 @@ from torch import Tensor, nn
 from cosmos_sim.data.clip_buckets import choose_size
 from cosmos_sim.data.images import stretch
 from cosmos_sim.world_model.anchor import Anchor, check_sigma_max
+from cosmos_sim.world_model.checkpoints.control import Branch, Controls
+from cosmos_sim.world_model.checkpoints.network import Network
+from cosmos_sim.world_model.checkpoints.stored import StoredTensor
 from cosmos_sim.world_model.chunks import Chunk, plan_chunks, reflected, whole_length
-from cosmos_sim.world_model.control import KINDS, BoundNetwork, ControlledDiT
+from cosmos_sim.world_model.control import KINDS, BoundNetwork, ControlBranch, ControlledDiT
+from cosmos_sim.world_model.control_video import ControlVideo, check_frames, check_mask
 from cosmos_sim.world_model.control_weights import Control, token_weights
 from cosmos_sim.world_model.denoise import SamplingConfig
-from cosmos_sim.world_model.pipeline import Pipeline, PipelineConfig, Watch
+from cosmos_sim.world_model.pipeline import Pipeline, PipelineConfig, Text, Watch
+from cosmos_sim.world_model.text import TextConditioner
+from cosmos_sim.world_model.tokenizer import Tokenizer
+from cosmos_sim.world_model.transfer_folder import TransferSettings, save_transfer
+from cosmos_sim.world_model.wan import WanTokenizer
+from cosmos_sim.world_model.words import Words
 
 KEEP_STEPS = 25
 """The last step, from 0, in which guided generation holds what is kept, as released."""
@@ -51,38 +61,64 @@ class TransferConfig(PipelineConfig):
                 raise ValueError(f"size {height} x {width} is no multiple of {cell} pixels")
         if self.views is not None and (not self.views or self.size[1] % len(self.views) or self.sizes):
             raise ValueError(f"views {self.views} do not stand side by side in one size {(self.size, *self.sizes)}")
-        if whole_length(self.chunk, self.temporal) != self.chunk:
-            raise ValueError(f"a chunk of {self.chunk} frames makes no whole latents of 1 + {self.temporal} n frames")
-
-
-@dataclass(frozen=True)
-class ControlVideo:
-    """One control of a whole video.
-
-    Raises:
-        ValueError: frames or a mask of another type or shape, or a weight that is negative or not finite.
-    """
-
-    frames: UInt8[ndarray, "t h w 3"]
-    weight: float = 1.0
-    mask: Float[ndarray, "t h w"] | None = None
-    """Where, and how much, it counts, from 0 to 1; everywhere if ``None``."""
-
-    def __post_init__(self) -> None:
-        check_frames(self.frames, "a control's frames")
-        if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise ValueError(f"a control's weight must be finite and not negative, not {self.weight}")
-        if self.mask is not None:
-            check_mask(self.mask, self.frames.shape[:3], "a control's mask")
+        if self.chunk < 2 or whole_length(self.chunk, self.temporal) != self.chunk:
+            raise ValueError(f"a chunk of {self.chunk} frames makes no whole latents of 1 + {self.temporal} n, n > 0")
 
 
 class Transfer(Pipeline):
     """A controlled network with its tokenizer and text; see :class:`Pipeline` for what it is made of.
 
-    ``dit`` makes a :class:`~cosmos_sim.world_model.control.ControlledDiT`.
+    Args:
+        dit: makes a :class:`~cosmos_sim.world_model.control.ControlledDiT`.
+        annotator: folder of a network that reads depth and segments off frames like those of this world.
     """
 
     config: TransferConfig
+
+    def __init__(
+        self,
+        config: TransferConfig,
+        *,
+        dit: Callable[[], nn.Module],
+        tokenizer: Callable[[], nn.Module],
+        text: Text | None,
+        device: torch.device,
+        low_vram: bool = False,
+        annotator: Path | None = None,
+    ) -> None:
+        super().__init__(config, dit=dit, tokenizer=tokenizer, text=text, device=device, low_vram=low_vram)
+        self.annotator = annotator
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str] = "transfer", **options: Any) -> "Transfer":
+        """A Transfer world by its shipped name, folder or hub id; ``options`` as of ``load_transfer``.
+
+        Raises:
+            ValueError: no such world, or a damaged or foreign one.
+        """
+        from cosmos_sim.world_model.load_transfer import load_transfer  # which imports this class
+
+        return load_transfer(os.fspath(name), **options)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the world's folder, whole or not at all; the networks in the type that they are held in.
+
+        A text encoder that is no part of the world (Cosmos-Reason1) is not written.
+        """
+        dit = cast(ControlledDiT, self.parts.use("dit"))
+        branches = {
+            kind: Branch(branch.config, branch.base, stored(branch))
+            for kind, branch in cast(Mapping[str, ControlBranch], dit.branches).items()
+        }
+        encoder = self.text.encoder if isinstance(self.text, TextConditioner) else None
+        save_transfer(
+            TransferSettings(**{f.name: getattr(self.config, f.name) for f in fields(TransferSettings)}),
+            Controls(branches, Network(dit.config, stored(dit.base))),
+            cast(WanTokenizer | Tokenizer, self.tokenizer),
+            Path(folder),
+            words=encoder if isinstance(encoder, Words) else None,
+            annotator=self.annotator,
+        )
 
     @property
     def views(self) -> tuple[str, ...] | None:
@@ -97,7 +133,7 @@ class Transfer(Pipeline):
         self,
         controls: Mapping[str, ControlVideo],
         *,
-        prompt: str,
+        prompt: str | None,
         seed: int,
         negative_prompt: str | None = None,
         guidance: float | None = None,
@@ -119,7 +155,7 @@ class Transfer(Pipeline):
         Args:
             controls: by kind, all of one length and size. One with weight 0 is as good as none, bit for bit, but says
                 how long the video is.
-            prompt: what is to be seen.
+            prompt: what is to be seen; ``None`` is text left out.
             negative_prompt: what to guide away from; the model's own when not given.
             guidance: strength of guidance by the prompt: 0 is none; the model's own when not given.
             steps: of sampling; the model's own when not given.
@@ -140,6 +176,8 @@ class Transfer(Pipeline):
         total, height, width = self._check(controls, source, keep, sigma_max)
         self.config.check_overlap(overlap)
         sampling = self._sampling(steps, guidance)
+        if prompt is not None and self.text is None:
+            raise ValueError(f"prompt={prompt!r} would be ignored: the network reads no text")
         if negative_prompt is not None and not sampling.guidance:
             raise ValueError(f"negative_prompt={negative_prompt!r} would be ignored without guidance")
         if not 0 <= seed < 2**32:
@@ -264,15 +302,6 @@ class Transfer(Pipeline):
         return t, h, w
 
 
-def check_frames(frames: ndarray, what: str) -> None:
-    """Raises a ValueError unless these are uint8 frames ``t h w 3``, at least one of them."""
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
-        raise ValueError(f"{what} must be uint8 t h w 3, not {frames.dtype} {frames.shape}")
-
-
-def check_mask(mask: ndarray, shape: tuple[int, ...], what: str) -> None:
-    """Raises a ValueError unless this is a mask of that shape, with values from 0 to 1."""
-    if mask.shape != tuple(shape):
-        raise ValueError(f"{what} has shape {mask.shape}, its frames have t h w = {tuple(shape)}")
-    if not ((mask >= 0) & (mask <= 1)).all():
-        raise ValueError(f"{what} must lie between 0 and 1, not in {mask.min()} .. {mask.max()}")
+def stored(module: nn.Module) -> dict[str, StoredTensor]:
+    """The weights of a module, brought to the host one by one as they are read."""
+    return {name: StoredTensor(tuple(t.shape), t.dtype, t.cpu) for name, t in module.state_dict().items()}

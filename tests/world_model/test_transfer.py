@@ -242,6 +242,7 @@ def test_mistakes_are_named_before_anything_is_made(controls, options, message):
         ({"views": ("a", "b", "c", "d", "e")}, "do not stand side by side"),
         ({"views": ("a", "b"), "sizes": ((48, 32),)}, "do not stand side by side"),
         ({"chunk": 10}, r"10 frames makes no whole latents of 1 \+ 4 n"),
+        ({"chunk": 1}, r"1 frames makes no whole latents of 1 \+ 4 n, n > 0"),
     ],
 )
 def test_configs_that_no_video_fits(change, message):

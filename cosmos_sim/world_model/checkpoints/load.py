@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cosmos_sim.world_model.checkpoints.adapter import merge, open_adapter
-from cosmos_sim.world_model.checkpoints.control import Branch, check_kind, open_control
+from cosmos_sim.world_model.checkpoints.control import Branch, Controls, check_kind, open_control
 from cosmos_sim.world_model.checkpoints.infer import Unseen
 from cosmos_sim.world_model.checkpoints.names import Which
 from cosmos_sim.world_model.checkpoints.network import open_network
@@ -92,9 +92,18 @@ def load_controlled(
     """
     given = None if base is None else open_source(base)
     controls = open_control(open_source(path), base=given, kinds=kinds, which=which, unseen=unseen)
+    return controlled(controls, device=torch.device(device), dtype=dtype)
+
+
+def controlled(controls: Controls, *, device: torch.device, dtype: torch.dtype | None) -> ControlledDiT:
+    """The transformer and branches of ``controls``, put together; ``device`` and ``dtype`` as for a network.
+
+    Raises:
+        ValueError: a branch has no name, or there is no transformer.
+    """
     for kind in controls.branches:
         check_kind(kind)
-    network, device = controls.with_base(), torch.device(device)
+    network = controls.with_base()
     with torch.device("meta"):
         model = DiT(network.config)
     if dtype is not None:
