@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cosmos_sim.augmentation.controls import BLUR_PRESETS, EDGE_PRESETS, KINDS, choose, meant
+from cosmos_sim.augmentation.controls import BLUR_PRESETS, EDGE_PRESETS, choose, meant
+from cosmos_sim.world_model.control import KINDS
 
 PRESETS: dict[str, dict[str, tuple[int, int]]] = {"edge": EDGE_PRESETS, "blur": BLUR_PRESETS}
 """The kinds that have presets, and which."""

@@ -1,7 +1,7 @@
 """Control videos out of frames: edges, blur, depth and segments, as Cosmos-Transfer2.5 was trained on them.
 
-Every function takes one clip and gives ``uint8 t h w 3`` of the same size. Views that stand side by side in one frame
-are one picture here, except for depth, whose range each view has for itself.
+Every function takes one clip of one camera and gives ``uint8 t h w 3`` of the same size. What shows several views
+side by side is split before: edges and blur would see the seam, and depth has a range of its own in each view.
 """
 
 import difflib
@@ -15,9 +15,6 @@ from jaxtyping import Float32, UInt8, UInt16
 from numpy import ndarray
 from torchvision.transforms import functional as transforms
 from torchvision.transforms.functional import InterpolationMode
-
-KINDS = ("edge", "blur", "depth", "seg")
-"""The controls, in NVIDIA's order; NVIDIA calls blur ``vis``."""
 
 EDGE_PRESETS = {
     "very_low": (20, 50),
@@ -108,24 +105,23 @@ def random_blur(frames: UInt8[ndarray, "t h w 3"], seed: int) -> UInt8[ndarray, 
     return _blur(frames, filters, area=min(area, most), coarse=min(coarse, most))
 
 
-def depth_frames(
-    depth: Float32[ndarray, "t h w"] | UInt16[ndarray, "t h w"], *, views: int = 1
-) -> UInt8[ndarray, "t h w 3"]:
+def depth_frames(depth: Float32[ndarray, "t h w"] | UInt16[ndarray, "t h w"]) -> UInt8[ndarray, "t h w 3"]:
     """Grey levels of a clip's distances, from 255 at the nearest to 0 at the farthest of all its frames.
 
     ``255 (far - depth) / (far - near)``, rounded, with the extremes over the whole clip, as what Video-Depth-Anything
     finds is normalised: near is bright. ``depth`` is in any unit, larger is farther; what is not above 0 or not finite
-    is taken to be farthest. ``views`` of equal width stand side by side; each has a range of its own.
+    is taken to be farthest.
 
     Raises:
-        ValueError: other than three axes, an empty clip, or a width that ``views`` does not divide.
+        ValueError: other than three axes, or an empty clip.
     """
     if depth.ndim != 3 or depth.size == 0:
         raise ValueError(f"depth must be t h w and not empty, got shape {depth.shape}")
-    if views < 1 or depth.shape[2] % views:
-        raise ValueError(f"a width of {depth.shape[2]} pixels cannot hold {views} views of equal width")
-    parts = np.split(depth.astype(np.float64), views, axis=2)
-    grey = np.concatenate([_bright(part) for part in parts], axis=2)
+    known = np.isfinite(depth) & (depth > 0)
+    seen = depth[known].astype(np.float64)
+    grey = np.zeros(depth.shape, np.uint8)
+    if seen.size and np.ptp(seen) > 0:
+        grey[known] = np.rint(255 * (seen.max() - seen) / np.ptp(seen))
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
@@ -183,15 +179,6 @@ def _blur(frames: ndarray, filters: list[Callable[[ndarray], ndarray]], *, area:
     for size in ([height // coarse, width // coarse], [height, width]):
         images = transforms.resize(images, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
     return images.permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _bright(depth: ndarray) -> ndarray:
-    known = np.isfinite(depth) & (depth > 0)
-    if not known.any():
-        return np.zeros(depth.shape, np.uint8)
-    near, far = depth[known].min(), depth[known].max()
-    nearness = np.where(known, far - depth, 0.0) / max(far - near, np.finfo(np.float64).tiny)
-    return np.rint(255 * nearness).astype(np.uint8)
 
 
 @lru_cache(maxsize=64)

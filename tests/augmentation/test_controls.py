@@ -131,16 +131,6 @@ def test_unknown_depth_is_farthest_and_changes_nothing_else():
     assert not depth_frames(np.zeros((2, 3, 4), np.float32)).any()
 
 
-def test_views_have_ranges_of_their_own():
-    rng = np.random.default_rng(1)
-    left, right = rng.uniform(1, 2, (2, 3, 5)), rng.uniform(10, 90, (2, 3, 5))
-    both = np.concatenate([left, right], axis=2).astype(np.float32)
-    expected = np.concatenate([depth_frames(part.astype(np.float32)) for part in (left, right)], axis=2)
-    np.testing.assert_array_equal(depth_frames(both, views=2), expected)
-    with pytest.raises(ValueError, match="10 pixels cannot hold 3 views"):
-        depth_frames(both, views=3)
-
-
 def test_colours_of_segments_are_stable_apart_and_drawn():
     ids = np.random.default_rng(2).integers(0, 12, (4, 6, 5)).astype(np.uint8)
     found = segment_frames(ids, 3)
