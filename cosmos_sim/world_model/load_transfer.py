@@ -13,7 +13,7 @@ from cosmos_sim.world_model.checkpoints.control import Controls, check_kind, is_
 from cosmos_sim.world_model.checkpoints.load import controlled
 from cosmos_sim.world_model.checkpoints.network import open_network
 from cosmos_sim.world_model.checkpoints.source import open_source
-from cosmos_sim.world_model.control import ControlledDiT, check_beside
+from cosmos_sim.world_model.control import KINDS, ControlledDiT, check_beside
 from cosmos_sim.world_model.load_predict import open_encoder
 from cosmos_sim.world_model.reason1 import Reason1Config
 from cosmos_sim.world_model.sampler import named
@@ -143,7 +143,9 @@ def find_model(model: str | Path) -> Path:
 
 
 def open_parts(model: Path, branches: Mapping[str, str | Path]) -> Controls:
-    """The transformer in ``model`` with its control branches, or with ``branches``; no data is read yet.
+    """The transformer in ``model`` with its control branches, or with ``branches``, in the order of ``KINDS``.
+
+    No data is read yet.
 
     Raises:
         ValueError: there are no branches, or one was made for another transformer.
@@ -161,7 +163,7 @@ def open_parts(model: Path, branches: Mapping[str, str | Path]) -> Controls:
     for kind, branch in controls.branches.items():
         check_kind(kind)
         check_beside(controls.with_base().config, branch.base, f"the {kind} branch")
-    return controls
+    return replace(controls, branches={kind: controls.branches[kind] for kind in KINDS if kind in controls.branches})
 
 
 def _settings(folder: Path, *, own: bool, changes: Mapping[str, Any]) -> TransferSettings:
