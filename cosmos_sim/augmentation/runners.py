@@ -1,0 +1,129 @@
+"""Who makes the variants: this process, several on this machine, or Ray's on many (``ray_runner``)."""
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from queue import Empty
+from typing import Any, Protocol
+
+import torch
+
+from cosmos_sim.augmentation.plan import Job
+from cosmos_sim.augmentation.variant import Variant
+from cosmos_sim.data.processes import serve_parent
+
+Work = Callable[[Job], Variant]
+
+Opener = Callable[[str], Work]
+"""Makes what does the work on a device; it must be picklable, as a function of a module or a ``partial`` of one is."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that could not be done, and why."""
+
+    reason: str
+    trace: str
+    final: bool = False
+    """Whether no other job can be done either: the world itself could not be opened."""
+
+
+Outcome = tuple[Job, Variant | Failure]
+
+
+class Runner(Protocol):
+    """Does jobs, in whatever order they come; closing the iterator early stops what is under way."""
+
+    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Iterator[Outcome]: ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """Makes one variant after another in this process."""
+
+    device: str
+
+    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        worker = Worker(opener, self.device)
+        for job in jobs:
+            yield job, worker.do(job)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Makes variants in ``workers`` processes of this machine, each on the next of its ``devices``."""
+
+    workers: int
+    devices: tuple[str, ...]
+
+    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        context = multiprocessing.get_context("spawn")
+        count = min(self.workers, len(jobs))
+        places = context.Queue()
+        for k in range(count):
+            places.put(self.devices[k % len(self.devices)])
+        threads = max(1, (os.cpu_count() or 1) // count)
+        pool = ProcessPoolExecutor(
+            max_workers=count, mp_context=context, initializer=_start, initargs=(opener, places, threads)
+        )
+        try:
+            futures = {pool.submit(_do, job): job for job in jobs}
+            for future in as_completed(futures):
+                yield futures.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise OSError("a process that made variants died; what is done is kept") from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Worker:
+    """Opens what does the work when the first job comes, and turns faults of single jobs into :class:`Failure`."""
+
+    def __init__(self, opener: Opener, device: str) -> None:
+        self._opener, self._device = opener, device
+        self._work: Work | None = None
+
+    def do(self, job: Job) -> Variant | Failure:
+        try:
+            if self._work is None:
+                self._work = self._opener(self._device)
+        except Exception as error:
+            return _failure(error, final=True)
+        try:
+            return self._work(job)
+        except Exception as error:  # whatever is wrong with one episode, the others are made
+            return _failure(error)
+
+
+def devices_for(device: str) -> tuple[str, ...]:
+    """The devices that ``device`` stands for: every GPU of the machine for ``cuda``."""
+    return tuple(f"cuda:{k}" for k in range(torch.cuda.device_count())) if device == "cuda" else (device,)
+
+
+def _failure(error: Exception, *, final: bool = False) -> Failure:
+    known = isinstance(error, ValueError | FloatingPointError | OSError)
+    reason = " ".join(str(error).split()) if known else f"{type(error).__name__}: {error}"
+    return Failure(reason, traceback.format_exc(), final)
+
+
+_worker: Worker | None = None
+
+
+def _start(opener: Opener, places: Any, threads: int) -> None:
+    global _worker
+    serve_parent()
+    torch.set_num_threads(threads)
+    try:
+        device = places.get(timeout=60)
+    except Empty:
+        device = "cpu"
+    _worker = Worker(opener, device)
+
+
+def _do(job: Job) -> Variant | Failure:
+    assert _worker is not None
+    return _worker.do(job)

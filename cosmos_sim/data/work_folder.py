@@ -1,0 +1,63 @@
+"""A folder beside a result that is being made, for one process at a time and one set of options."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cosmos_sim.data.files import new_file
+
+
+class WorkFolder:
+    """``<out>.<doing>``, where what is done of ``out`` is kept until all of it is.
+
+    Args:
+        out: the result.
+        doing: what is done, as in "collecting".
+    """
+
+    def __init__(self, out: Path, doing: str) -> None:
+        self.doing = doing
+        self.path = out.with_name(f"{out.name}.{doing}")
+
+    @contextmanager
+    def opened(self, options: Mapping[str, Any]) -> Iterator[None]:
+        """Hold the folder for this process alone, after making it or checking that it was begun with ``options``.
+
+        Raises:
+            ValueError: if it was begun with others, naming the difference, or another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"another process is {self.doing} into {str(self.path)!r}") from None
+            self._check(options)
+            yield
+
+    def remove(self) -> None:
+        """Delete the folder, if it is there."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        file = self.path / "config.json"
+        if not file.is_file():
+            with new_file(file) as partial:
+                partial.write_text(json.dumps(options, indent=2))
+            return
+        found = differences(options, json.loads(file.read_text()))
+        if found:
+            raise ValueError(
+                f"{str(self.path)!r} was begun with other options: {'; '.join(found)}. "
+                "Repeat those to continue, or delete the folder to begin anew"
+            )
+
+
+def differences(options: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What of ``other``, options as JSON holds them, is not as in ``options``: ``"seed 0 there, 1 here"``."""
+    mine = json.loads(json.dumps(options))
+    return [f"{key} {other.get(key)!r} there, {mine[key]!r} here" for key in mine if other.get(key) != mine[key]]
