@@ -1,5 +1,6 @@
 """How good a video looks by itself, without a truth beside it: one number of any judge."""
 
+import importlib
 from typing import Protocol
 
 import cv2
@@ -31,3 +32,29 @@ def sharpness(frames: UInt8[ndarray, "t h w 3"]) -> float:
         grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float32)
         total += sum(float(np.square(cv2.Sobel(grey, cv2.CV_32F, *axis)).mean()) for axis in ((1, 0), (0, 1)))
     return float(np.sqrt(total / len(frames)) / 8)
+
+
+QUALITIES: dict[str, Quality] = {"sharpness": sharpness}
+
+
+def find_quality(name: str) -> Quality:
+    """A judge of :data:`QUALITIES`, or any function by ``package.module:function``.
+
+    Raises:
+        ValueError: there is no such judge.
+    """
+    if name in QUALITIES:
+        return QUALITIES[name]
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise ValueError(
+            f"unknown quality {name!r}: choose from {', '.join(QUALITIES)}, or give package.module:function"
+        )
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"no quality {name!r}: {error}") from error
+    if not callable(found):
+        raise ValueError(f"no quality {name!r}: it cannot be called")
+    judge: Quality = found
+    return judge
