@@ -8,6 +8,7 @@ from typing import Protocol
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
+from cosmos_sim.data.annotations import Annotations
 from cosmos_sim.data.clip_files import FileRecords
 
 
@@ -30,6 +31,8 @@ class Item:
     """The files that its frames come from."""
     place: str = ""
     """Where in the files they are: with the files' bytes this says what the frames show."""
+    views: tuple[int, ...] = ()
+    """The widths of the cameras that stand side by side in it, from left to right; none where it is of one."""
     held_out: bool | None = None
     """Whether the source itself keeps it from training; ``None`` where it does not say."""
     broken: str | None = None
@@ -75,6 +78,13 @@ class Source(Protocol):
 
         Raises:
             ValueError: naming the file, if it is missing or broken, or has no frame ``within`` so many seconds.
+        """
+
+    def annotations(self, item: int, times: Sequence[float]) -> Annotations:
+        """What is known of the pixels of the frames nearest to ``times``: of each camera, from left to right.
+
+        Raises:
+            ValueError: saying why there is nothing, or naming the file that is broken.
         """
 
 

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
+from cosmos_sim.data.annotations import Annotations
+from cosmos_sim.data.clip_annotations import fit_annotations, fit_widths
 from cosmos_sim.data.clip_buckets import Bucket, tolerance
 from cosmos_sim.data.clip_files import FileRecords
 from cosmos_sim.data.clip_plan import ClipConfig, Plan, plan_clips
@@ -60,6 +62,8 @@ class Clip:
     caption: str
     action: Float32[ndarray, "t-1 a"] | None
     """What was done between each frame and the next; ``None`` for an image, or where actions were not asked for."""
+    annotations: Annotations | None
+    """What its pixels are, of each camera what is seen of it, from left to right; ``None`` where not asked for."""
     fps: float
     """0 for an image file."""
     name: str
@@ -96,6 +100,7 @@ class ClipSet:
         cache: str | Path,
         actions: bool = False,
         captions: bool = False,
+        annotations: bool = False,
         held_out: float = 0.1,
         every: int | None = None,
     ) -> None:
@@ -110,6 +115,7 @@ class ClipSet:
                 ``skipped.jsonl`` (broken clips). Several sets and processes may share it.
             actions: whether clips come with actions, which every source must then have.
             captions: whether every clip must have a caption; without, those that have none come with an empty one.
+            annotations: whether clips come with annotations, and those that have none count as broken.
             held_out: the share of videos (episodes, with all their cameras) kept from training, chosen as in
                 :mod:`cosmos_sim.data.split`; a source that is split already keeps its own split.
             every: frames, at ``fps``, from the beginning of a window to that of the next; by default the windows of a
@@ -129,6 +135,7 @@ class ClipSet:
         )
         if not sources:
             raise ValueError("a set of clips needs a source, got none")
+        self._annotated = annotations
         self._files = FileRecords(Path(cache) / "files.jsonl")
         self._skips = Skips(Path(cache) / "skipped.jsonl")
         self._plan = plan_clips(sources, self._files, self._config)
@@ -204,12 +211,21 @@ class ClipSet:
             times = [ref.start / item.fps + k / rate for k in range(ref.frames)]
             within = tolerance(item.fps, rate)
         try:
+            known = source.annotations(index, times) if self._annotated else None
             frames = source.read(index, times, within=within)
         except (ValueError, OSError) as error:
             raise BrokenClip(self.name(ref), str(error)) from error
         if frames.shape[1:3] != item.size:
             raise BrokenClip(self.name(ref), f"its frames are {frames.shape[1:3]} pixels, not {item.size}")
-        return Clip(fit(frames, ref.size), item.caption, self.action(ref), self._config.rate(item), self.name(ref), ref)
+        return Clip(
+            fit(frames, ref.size),
+            item.caption,
+            self.action(ref),
+            None if known is None else fit_annotations(known, ref.size),
+            self._config.rate(item),
+            self.name(ref),
+            ref,
+        )
 
     def load_or_replace(self, ref: ClipRef) -> Clip:
         """Decode a clip, or the one that stands in for it if it is broken (see its ``ref``); the broken one is noted.
@@ -227,6 +243,11 @@ class ClipSet:
     def name(self, ref: ClipRef) -> str:
         """What a message calls a clip, e.g. ``"folder/file.mp4@12.000s"``."""
         return self._name(ref.item, ref.start)
+
+    def views(self, ref: ClipRef) -> tuple[int, ...]:
+        """How wide each of the cameras is that stand side by side in a clip, from left to right."""
+        item = self._plan.items[ref.item]
+        return fit_widths(item.views or (item.size[1],), item.size[0], ref.size)
 
     def caption(self, ref: ClipRef) -> str:
         """The caption of a clip, known without decoding it."""

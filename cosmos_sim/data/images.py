@@ -64,6 +64,17 @@ def fit(frames: UInt8[ndarray, "t h w c"], size: tuple[int, int]) -> UInt8[ndarr
     return transforms.center_crop(resized, list(size)).permute(0, 2, 3, 1).contiguous().numpy()
 
 
+def fit_labels(labels: Shaped[ndarray, "t h w"], size: tuple[int, int]) -> Shaped[ndarray, "t i j"]:
+    """What each pixel of :func:`fit`'s result shows, by labels of the pixels (or distances): the nearest, unmixed."""
+    (height, width), picked = labels.shape[1:3], []
+    scale = max(size[0] / height, size[1] / width)
+    for own, wanted in ((height, size[0]), (width, size[1])):
+        cover = math.ceil(scale * own)
+        places = np.arange(wanted) + round((cover - wanted) / 2) + 0.5
+        picked.append((places * own / cover).astype(np.int64))
+    return labels[:, picked[0][:, None], picked[1]]
+
+
 def stretch(images: Shaped[ndarray, "t h w *c"], size: tuple[int, int]) -> Shaped[ndarray, "t i j *c"]:
     """Resize to exactly ``size``, whatever the proportions: uint8 images, or float masks.
 

@@ -66,7 +66,7 @@ def test_videos_and_images_with_captions(videos, tmp_path):
 def test_image_batches_have_no_given_frames_and_videos_have_as_many_as_drawn(recipe):
     for step, video in enumerate(kinds(recipe, 6)):
         batch = recipe.batch(step, torch.Generator().manual_seed(step))
-        size = recipe._latent_size(batch)
+        size = recipe.latents.size(batch.clips[0])
         assert size == ((3, 4, 6) if video else (1, 4, 6))
         if not video:
             assert batch.known.eq(0).all()
@@ -120,7 +120,7 @@ def test_given_frames_enter_clean_and_their_times_are_told(recipe, monkeypatch):
         told = seen["timestep"].clone()
         recipe.loss(batch, step, torch.Generator())
     handle.remove()
-    data = recipe._data(batch, torch.device("cpu"))
+    data = recipe._data(batch)
     for k, known in enumerate(batch.known.tolist()):
         assert seen["mask"][k].sum() == known * 4 * 6
         assert torch.equal(seen["latent"][k, :, :known], data[k, :, :known])
@@ -149,7 +149,7 @@ def test_the_second_epoch_encodes_nothing(videos, tmp_path):
     encoded = first.latents.encoded
     assert 0 < encoded <= 16
     for step in range(4):
-        assert all(latent is not None for latent in first.batch(step, torch.Generator().manual_seed(step)).latents)
+        assert all(clip.latent is not None for clip in first.batch(step, torch.Generator().manual_seed(step)).clips)
     second = make(videos, tmp_path, seed=5)
     assert train_some(second, 4) == losses
     assert (first.latents.encoded, second.latents.encoded) == (encoded, 0)

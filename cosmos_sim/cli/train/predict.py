@@ -1,23 +1,19 @@
 """``cosmos-sim train predict``."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from cosmos_sim.cli.train._stages import NETWORK, STAGE, changed_stage, check_size, embedded, stage_defaults
 from cosmos_sim.training import TrainConfig
 
 if TYPE_CHECKING:
     from cosmos_sim.world_model.dit import DiTConfig
     from cosmos_sim.world_model.recipes.predict_adapter import AdapterConfig
-    from cosmos_sim.world_model.recipes.stages import Stage
     from cosmos_sim.world_model.tokenizer import Tokenizer
     from cosmos_sim.world_model.wan import WanTokenizer
-
-STAGE, NETWORK = "text2world", "predict2.5-2b"
 
 
 def predict(
@@ -119,20 +115,21 @@ def predict(
     from cosmos_sim.world_model.recipes.predict_conditions import row_width
     from cosmos_sim.world_model.recipes.predict_config import PredictRecipeConfig
     from cosmos_sim.world_model.recipes.predict_start import begin
-    from cosmos_sim.world_model.recipes.predict_text import WORDS, reason1_captions, words_captions, words_for
+    from cosmos_sim.world_model.recipes.predict_text import WORDS, words_for
     from cosmos_sim.world_model.rope import resolution_ratio
     from cosmos_sim.world_model.tokenizer_folder import open_tokenizer
 
-    changes = {
-        "frames": frames,
-        "fps": fps,
-        "images": images,
-        "known": known,
-        "shift": shift,
-        "text_dropout": text_dropout,
-        "batch_size": batch_size,
-    }
-    chosen = _stage(stage, size, {name: value for name, value in changes.items() if value is not None})
+    chosen = changed_stage(
+        stage,
+        size,
+        frames=frames,
+        fps=fps,
+        images=images,
+        known=known,
+        shift=shift,
+        text_dropout=text_dropout,
+        batch_size=batch_size,
+    )
     adaptation = _adapter(adapter, rank, alpha, targets)
     codec = open_tokenizer(tokenizer)
     words = words_for(init) if text_encoder == WORDS else None
@@ -160,21 +157,8 @@ def predict(
         row = row_width(config, codec, frames=chosen.frames, action_dim=clips.action_dim)
     scratch = resolution_ratio(*chosen.sizes[0]) if init is None else None
     start = begin(init, config=config, action_dim=row, rope_ratio=chosen.rope_ratio or scratch, seed=train.seed)
-    _check_size(network, init, start.config)
-    captions = None
-    if text_encoder is not None:
-        read, texts = start.config.context_in_dim or start.config.context_dim, clips.captions()
-        if words is not None:
-            captions = words_captions(words, texts, width=read)
-        else:
-            captions = reason1_captions(
-                text_encoder,
-                texts,
-                width=read,
-                cache=prompt_cache.expanduser(),
-                device=train.device,
-                processes=int(os.environ.get("WORLD_SIZE", "1")),
-            )
+    check_size(network, init, start.config)
+    captions = embedded(words or text_encoder, clips.captions(), start.config, cache=prompt_cache, device=train.device)
     if prepare_text:
         print(f"{len(clips.captions())} captions are in {prompt_cache}")
         return
@@ -218,39 +202,7 @@ def predict(
         print(f"written to {out / 'export'}, whose README.md says how it is used")
 
 
-def defaults(tokens: Sequence[str]) -> dict[str, Any]:
-    """What the options depend on: how the stage and the network that ``tokens`` name are trained."""
-    from cosmos_sim.world_model.recipes.stages import training
-
-    return {"train": training(_value(tokens, "--stage", STAGE), _value(tokens, "--network", NETWORK))}
-
-
-def _value(tokens: Sequence[str], option: str, default: str) -> str:
-    """The last value of ``option`` among ``tokens``."""
-    found = default
-    for token, after in zip(tokens, [*tokens, ""][1:], strict=True):
-        if token == option and after:
-            found = after
-        elif token.startswith(f"{option}="):
-            found = token.partition("=")[2]
-    return found
-
-
-def _stage(name: str, size: str | None, changes: dict[str, Any]) -> "Stage":
-    """The stage of that name with some things otherwise."""
-    from cosmos_sim.world_model.recipes.stages import shift_for, stage
-    from cosmos_sim.world_model.request import parse_resolution
-    from cosmos_sim.world_model.rope import resolution_ratio
-
-    found = stage(name)
-    one = parse_resolution(size)
-    if one is not None:
-        changes = {"sizes": (one,), "shift": shift_for(one), **changes}
-        if found.rope_ratio is not None:
-            changes["rope_ratio"] = resolution_ratio(*one)
-    if changes.get("frames") == 1 and not found.actions:
-        changes = {"images": 1.0, **changes}
-    return replace(found, **changes)
+defaults = stage_defaults
 
 
 def _adapter(
@@ -295,13 +247,3 @@ def _network(
         context_dim=None if embedding is None else model["width"],
         context_in_dim=embedding,
     )
-
-
-def _check_size(network: str, init: Path | None, found: "DiTConfig") -> None:
-    """Learning rates go by the network's name: refuse another one than the checkpoint holds."""
-    from cosmos_sim.world_model.dit import PRESETS
-
-    widths = {name: config.model_channels for name, config in PRESETS.items()}
-    if init is not None and found.model_channels != widths.get(network, found.model_channels):
-        near = [name for name, width in widths.items() if width == found.model_channels] or ["small"]
-        raise ValueError(f"{init} is {found.model_channels} wide, which {network} is not: say network {near[0]}")

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
+from cosmos_sim.data.annotations import Annotations
 from cosmos_sim.data.clip_files import FileRecords
 from cosmos_sim.data.clip_source import Item, whole_stride
 from cosmos_sim.data.images import beside, beside_sizes
@@ -113,6 +114,9 @@ class BridgeSource:
                 videos.append(video.nearest([start + time for time in times], within=within))
         return beside(videos)
 
+    def annotations(self, item: int, times: Sequence[float]) -> Annotations:
+        raise ValueError(f"{self.name!r} is a dataset in IRASim's layout, which has no annotations")
+
     def _episode(self, files: FileRecords, split: str, file: Path) -> list[tuple[Item, _Entry]]:
         """The items of one annotation; one that is broken if it is not understood."""
         group, called = f"{split}/{file.stem}", f"{self.name}/annotation/{split}/{file.name}"
@@ -143,6 +147,7 @@ class BridgeSource:
                 length=len(state),
                 caption=caption,
                 files=paths,
+                views=tuple(width for _, width in sizes) if len(cameras) > 1 else (),
                 held_out=held_out,
             )
             found.append((item, _Entry(state, gripper, paths, tuple(header.start for header in headers))))

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
+from cosmos_sim.data.annotations import Annotations
 from cosmos_sim.data.clip_files import FileRecords
 from cosmos_sim.data.clip_source import Item
 from cosmos_sim.data.images import IMAGES, image_size, read_image
@@ -68,6 +69,9 @@ class FolderSource:
             return np.stack([read_image(path)] * len(times))
         with SequentialVideo(path) as video:
             return video.nearest([self._starts[item] + time for time in times], within=within)
+
+    def annotations(self, item: int, times: Sequence[float]) -> Annotations:
+        raise ValueError(f"{self.name!r} is a folder of videos, which have no annotations")
 
     def _item(self, files: FileRecords, name: str, caption: str) -> tuple[Item, float]:
         """A file's description, and the time stamp of its first frame."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
+from cosmos_sim.data.annotations import Annotations, read_annotations
 from cosmos_sim.data.captions import EpisodeCaption, read_captions
 from cosmos_sim.data.clip_files import FileRecords
 from cosmos_sim.data.clip_source import Item, whole_stride
@@ -112,6 +113,19 @@ class LeRobotSource:
         entry = self._entries[item]
         return beside([self._read(entry, camera, times, within) for camera in entry.cameras])
 
+    def annotations(self, item: int, times: Sequence[float]) -> Annotations:
+        entry, info = self._entries[item], self._layout.info
+        found = read_annotations(info.path, entry.episode)
+        if found is None or len(found) != info.lengths[entry.episode] or not set(entry.cameras) <= set(found.cameras):
+            has = "none" if found is None else f"some of {len(found)} frames of {', '.join(found.cameras)}"
+            raise ValueError(
+                f"annotations of {info.lengths[entry.episode]} frames of {', '.join(entry.cameras)} are needed, "
+                f"{self.name!r} has {has} of episode {entry.episode}; cosmos-sim collect makes them with --annotate"
+            )
+        depth, segments = ({c: kind[c] for c in entry.cameras} for kind in (found.depth, found.segments))
+        rows = np.rint(np.asarray(times) * info.fps).astype(np.int64)
+        return Annotations(depth, segments, found.names).select(rows)
+
     def _read(self, entry: _Entry, camera: str, times: Sequence[float], within: float) -> UInt8[ndarray, "t h w c"]:
         layout, episode = self._layout, entry.episode
         if layout.features[camera].is_video:
@@ -169,6 +183,7 @@ class LeRobotSource:
             caption=words,
             files=tuple(files),
             place=json.dumps(places),
+            views=tuple(width for _, width in sizes) if len(cameras) > 1 else (),
             broken=broken,
         )
 

@@ -5,7 +5,7 @@ Cosmos-Predict2.5 (arXiv 2511.00062), sections 3.1, 4.1, 4.2.1 and 6.6, and the 
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,13 +18,14 @@ from jaxtyping import Float, Int64, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from cosmos_sim.data.clips import Clip, ClipRef, ClipSet
+from cosmos_sim.data.clips import ClipRef, ClipSet
 from cosmos_sim.training.device import map_tensors
 from cosmos_sim.training.layout import WHOLE, Layout, Part
 from cosmos_sim.training.parallel import Unit
 from cosmos_sim.training.weights import full_tensors, named_weights
 from cosmos_sim.world_model.attention import attention_kernels
 from cosmos_sim.world_model.context_parallel import ContextParallel
+from cosmos_sim.world_model.dit import DiT
 from cosmos_sim.world_model.flops import attention_flops, forward_flops
 from cosmos_sim.world_model.flow import interpolate
 from cosmos_sim.world_model.recipes.predict_adapter import add_adapter
@@ -32,9 +33,9 @@ from cosmos_sim.world_model.recipes.predict_conditions import Conditioner, Condi
 from cosmos_sim.world_model.recipes.predict_config import PredictRecipeConfig
 from cosmos_sim.world_model.recipes.predict_draws import draw, is_image_step, noise_like
 from cosmos_sim.world_model.recipes.predict_export import Stream, export, trained
-from cosmos_sim.world_model.recipes.predict_latents import Latents
+from cosmos_sim.world_model.recipes.predict_latents import Found, Latents
 from cosmos_sim.world_model.recipes.predict_loss import known_mask, velocity_errors
-from cosmos_sim.world_model.recipes.predict_sample import continued
+from cosmos_sim.world_model.recipes.predict_sample import Network, continued
 from cosmos_sim.world_model.recipes.predict_start import Start, thaw
 from cosmos_sim.world_model.recipes.predict_text import Captions
 from cosmos_sim.world_model.tokenizer import Tokenizer
@@ -47,10 +48,7 @@ class PredictBatch:
     """Samples of one size. Those that are not in the cache of latents come as frames, to be encoded on the device."""
 
     names: list[str]
-    keys: list[str]
-    """Of the latents in the cache."""
-    latents: list[Tensor | None]
-    frames: list[Tensor | None]
+    clips: list[Found]
     seeds: list[int]
     """Of each sample's noise."""
     time: Float[Tensor, "b"]
@@ -99,10 +97,7 @@ class PredictRecipe:
         self.latents = Latents(tokenizer, cache)
         mean, std = self._action_figures()
         self.conditioner = Conditioner(config.dit, tokenizer.temporal, captions, mean, std)
-        self.model = start.network()
-        if config.adapter is not None:
-            add_adapter(self.model, config.adapter)
-            thaw(self.model, start.fresh)
+        self.model = self._build()
         self.unseen = True
         """Whether the clips that the network is judged on are kept from training."""
         self.held_out = self._kept_from_training()
@@ -112,6 +107,7 @@ class PredictRecipe:
         self._kernels: ExitStack | None = None
 
     def units(self) -> Sequence[Unit]:
+        assert isinstance(self.model, DiT)
         return dit_units(self.model)
 
     def initialise(self, module: nn.Module, name: str) -> None:
@@ -119,6 +115,7 @@ class PredictRecipe:
 
     def split_context(self, layout: Layout) -> None:
         assert layout.context_group is not None
+        assert isinstance(self.model, DiT)
         self._context = ContextParallel(self.model, layout.context_group)
 
     def splits(self, step: int) -> bool:
@@ -140,8 +137,7 @@ class PredictRecipe:
 
     def loss(self, batch: PredictBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         self._choose_kernels(generator.device)
-        data = self._data(batch, generator.device)
-        return {"loss": self._errors(batch, data, video=self.splits(step)).mean()}
+        return {"loss": self._errors(batch, self._data(batch), self.splits(step)).mean()}
 
     def names(self, batch: PredictBatch) -> list[str]:
         return batch.names
@@ -150,7 +146,7 @@ class PredictRecipe:
         """Tokens, and operations of the loss and its gradient. A matrix product costs its own again for the gradient of
         its input and, unless its weights are frozen, for theirs; attention costs twice its own again."""
         config, context = self.config.dit, batch.conditions.context
-        size, text = self._latent_size(batch), 0 if context is None else context.shape[1]
+        size, text = self.latents.size(batch.clips[0]), 0 if context is None else context.shape[1]
         forward = forward_flops(config, size, text_tokens=text)
         operations = 3 * forward
         if self.config.adapter is not None:
@@ -163,44 +159,27 @@ class PredictRecipe:
 
         Videos begin from one given latent where the stage trains that. Noise is each clip's own, always the same.
         """
-        whole = len(self.held_out) // part.count * part.count
-        totals = dict.fromkeys(self.config.levels, 0.0)
-        refs = part.of(self.held_out[:whole]) if whole else self.held_out
-        for ref in refs:
-            batch = map_tensors(self._held_out(ref), lambda tensor: tensor.to(generator.device))
-            data = self._data(batch, generator.device)
-            generated = 1 - float(batch.known) / data.shape[2]
-            for level in self.config.levels:
-                at_level = replace(batch, time=torch.full_like(batch.time, level))
-                error = self._errors(at_level, data, video=self.config.stage.frames > 1)
-                totals[level] += float(error) / generated / len(refs)
-        self.figures = {f"loss/{level:g}": total for level, total in totals.items()}
-        self.figures["loss"] = sum(totals.values()) / len(totals)
+        self.figures = self._losses(self._judged(part, generator.device))
         return self.figures
 
     def sample(self, generator: torch.Generator) -> dict[str, UInt8[ndarray, "t h w c"]]:
         """Held-out clips, real above generated from the same beginning, text and actions."""
         shown = {}
         for ref in self.held_out[: self.config.samples]:
-            batch = map_tensors(self._held_out(ref), lambda tensor: tensor.to(generator.device))
-            data = self._data(batch, generator.device)
+            batch = self._held_out(ref, generator.device)
+            data = self._data(batch)
             self._share_tokens(self.config.stage.frames > 1)
             known = data[:, :, : int(batch.known)]
-            latent = continued(self.model, known, noise_like(data, batch.seeds), self.config.sampling, batch.conditions)
-            real, generated = self.latents.frames(data), self.latents.frames(latent)
-            shown[batch.names[0]] = np.concatenate([real, generated], axis=1)
+            noise, sampling = noise_like(data, batch.seeds), self.config.sampling
+            latent = continued(self._network(batch), known, noise, sampling, batch.conditions)
+            videos = [data, *self._shown(batch), latent]
+            shown[batch.names[0]] = np.concatenate([self.latents.frames(video) for video in videos], axis=1)
         return shown
 
     def export(self, folder: Path) -> None:
         parts = {name: tensor.shape for name, tensor in named_weights(self.model).items()}
         stream = Stream(full_tensors(self.model))
         network, adapter = trained(parts, stream, self.config.dit, self.config.adapter)
-        provenance = {
-            **self.provenance,
-            "new weights": len(self.start.fresh),
-            "skipped clips": len(self.clips.skipped),
-            "held-out clips": len(self.held_out) if self.unseen else 0,
-        }
         try:
             export(
                 folder,
@@ -211,11 +190,20 @@ class PredictRecipe:
                 held_out=self.held_out,
                 tokenizer=self.latents.tokenizer,
                 conditioner=self.conditioner,
-                figures=self.figures,
-                provenance=provenance,
+                provenance=self.made(),
             )
         finally:
             stream.finish()
+
+    def made(self) -> dict[str, Any]:
+        """What the export says about its making."""
+        return {
+            **self.provenance,
+            "new weights": len(self.start.fresh),
+            "skipped clips": len(self.clips.skipped),
+            "held-out clips": len(self.held_out) if self.unseen else 0,
+            "figures": {name: round(value, 5) for name, value in self.figures.items()},
+        }
 
     def _kept_from_training(self) -> list[ClipRef]:
         """The clips to judge by; where none is held out, or all of those are broken, some that are trained on."""
@@ -242,12 +230,10 @@ class PredictRecipe:
     ) -> PredictBatch:
         """The clips of ``refs``, found or decoded; those that turn out to be broken are replaced."""
         found = list(self._pool.map(self._find_or_load, refs))
-        refs = [ref for ref, _, _ in found]
+        refs = [ref for ref, _ in found]
         return PredictBatch(
             names=[self.clips.name(ref) for ref in refs],
-            keys=[ref.key for ref in refs],
-            latents=[latent for _, latent, _ in found],
-            frames=[None if clip is None else torch.from_numpy(clip.frames) for _, _, clip in found],
+            clips=[clip for _, clip in found],
             seeds=seeds,
             time=time,
             known=known,
@@ -256,26 +242,45 @@ class PredictRecipe:
             ),
         )
 
-    def _find_or_load(self, ref: ClipRef) -> tuple[ClipRef, Tensor | None, Clip | None]:
-        """The latents of a clip, or else the clip; and which it is, in case that another stands in for it."""
+    def _find_or_load(self, ref: ClipRef) -> tuple[ClipRef, Found]:
+        """The latents of a clip, or else its frames; and which it is, in case that another stands in for it."""
         if (latent := self.latents.find(ref.key)) is not None:
-            return ref, latent, None
+            return ref, Found(ref.key, latent)
         clip = self.clips.load_or_replace(ref)
         if clip.ref != ref and (latent := self.latents.find(clip.ref.key)) is not None:
-            return clip.ref, latent, None
-        return clip.ref, None, clip
+            return clip.ref, Found(clip.ref.key, latent)
+        return clip.ref, Found(clip.ref.key, None, torch.from_numpy(clip.frames))
 
-    def _held_out(self, ref: ClipRef) -> PredictBatch:
-        """A batch of one held-out clip, with noise and given latents that are always the same."""
+    def _judged(self, part: Part, device: torch.device) -> Iterator[PredictBatch]:
+        """A batch on ``device`` of each held-out clip of a part; of all where there is not one for each part."""
+        whole = len(self.held_out) // part.count * part.count
+        return (self._held_out(ref, device) for ref in (part.of(self.held_out[:whole]) if whole else self.held_out))
+
+    def _losses(self, batches: Iterable[PredictBatch]) -> dict[str, float]:
+        """The loss on frames to be generated of some clips, by noise level, and its mean."""
+        rows = []
+        for batch in batches:
+            data = self._data(batch)
+            generated = 1 - float(batch.known) / data.shape[2]
+            levels = (replace(batch, time=torch.full_like(batch.time, level)) for level in self.config.levels)
+            rows.append([float(self._errors(at, data, self.config.stage.frames > 1)) / generated for at in levels])
+        means = np.mean(rows, axis=0).tolist()
+        named = {f"loss/{level:g}": mean for level, mean in zip(self.config.levels, means, strict=True)}
+        return {**named, "loss": float(np.mean(means))}
+
+    def _held_out(self, ref: ClipRef, device: torch.device) -> PredictBatch:
+        """A batch on ``device`` of one held-out clip, with noise and given latents that are always the same."""
         shares = self.config.stage.known if self.config.stage.frames > 1 else (1.0,)
         known = 1 if shares[1:2] != () and shares[1] > 0 else int(np.argmax(shares))
         seed = int(ref.key[:15], 16)
-        return self._batch([ref], [seed], time=torch.ones(1), known=torch.tensor([known]))
+        batch = self._batch([ref], [seed], time=torch.ones(1), known=torch.tensor([known]))
+        placed: PredictBatch = map_tensors(batch, lambda tensor: tensor.to(device))
+        return placed
 
-    def _data(self, batch: PredictBatch, device: torch.device) -> Float[Tensor, "b c t h w"]:
-        return self.latents.of(batch.latents, batch.frames, batch.keys, device)
+    def _data(self, batch: PredictBatch) -> Float[Tensor, "b c t h w"]:
+        return self.latents.of(batch.clips, batch.time.device)
 
-    def _errors(self, batch: PredictBatch, data: Float[Tensor, "b c t h w"], *, video: bool) -> Float[Tensor, "b"]:
+    def _errors(self, batch: PredictBatch, data: Float[Tensor, "b c t h w"], video: bool) -> Float[Tensor, "b"]:
         """Each sample's squared error at its time and from its given latents."""
         noise = noise_like(data, batch.seeds)
         mask = known_mask(batch.known, data)
@@ -285,10 +290,26 @@ class PredictRecipe:
         if self.config.known_time is not None:
             timestep = torch.where(mask[:, 0, :, 0, 0], 1000 * self.config.known_time, timestep)
         self._share_tokens(video)
-        predicted = self.model(
+        predicted = self._network(batch)(
             noisy, timestep, mask.to(data.dtype), context=batch.conditions.context, action=batch.conditions.action
         )
         return velocity_errors(predicted, data, noise, mask)
+
+    def _build(self) -> nn.Module:
+        """What is trained, on the meta device."""
+        network = self.start.network()
+        if self.config.adapter is not None:
+            add_adapter(network, self.config.adapter)
+            thaw(network, self.start.fresh)
+        return network
+
+    def _network(self, batch: PredictBatch) -> Network:
+        """What predicts the velocity of the samples of ``batch``."""
+        return self.model
+
+    def _shown(self, batch: PredictBatch) -> Sequence[Float[Tensor, "1 c t h w"]]:
+        """Latents to be seen between a real video and the one that is generated."""
+        return []
 
     def _share_tokens(self, video: bool) -> None:
         if self._context is not None:
@@ -299,15 +320,6 @@ class PredictRecipe:
         if device.type == "cuda" and self._kernels is None:
             self._kernels = ExitStack()
             self._kernels.enter_context(attention_kernels())
-
-    def _latent_size(self, batch: PredictBatch) -> tuple[int, int, int]:
-        latent, frames = batch.latents[0], batch.frames[0]
-        if latent is not None:
-            t, h, w = latent.shape[1:]
-            return t, h, w
-        assert frames is not None
-        codec = self.latents.tokenizer
-        return codec.latent_length(len(frames)), *codec.latent_size(frames.shape[1], frames.shape[2])
 
     def _action_figures(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
         """What actions are normalised by: a world's own figures where training begins from one, else the data's."""

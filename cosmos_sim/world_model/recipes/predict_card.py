@@ -19,8 +19,6 @@ cosmos-sim generate --model FOLDER --sampling predict2.5-2b-pretrained {options}
 def predict_card(config: PredictRecipeConfig, provenance: Mapping[str, Any]) -> str:
     """Markdown: what the network is, what it takes, how it was made, and its loss on held-out clips."""
     dit, stage = config.dit, config.stage
-    made = dict(provenance)
-    figures: Mapping[str, float] = made.pop("figures", {})
     what = "an action-conditioned world" if stage.actions else "a video network"
     adapter = config.adapter
     trained = "all weights" if adapter is None else f"{adapter.kind}, rank {adapter.rank}, alpha {adapter.alpha:g}"
@@ -47,6 +45,16 @@ def predict_card(config: PredictRecipeConfig, provenance: Mapping[str, Any]) -> 
         f"| from | {config.init or 'random weights'} |",
         f"| shift of times | {stage.shift:g} |",
         "",
+        *making(provenance),
+    ]
+    return "\n".join(lines)
+
+
+def making(provenance: Mapping[str, Any]) -> list[str]:
+    """The lines of a card on how a network was made, and its ``figures`` of the loss, by noise level."""
+    made = dict(provenance)
+    figures: Mapping[str, float] = made.pop("figures", {})
+    return [
         "## How it was made",
         "",
         *(f"- {name}: `{value}`" for name, value in made.items()),
@@ -62,7 +70,6 @@ def predict_card(config: PredictRecipeConfig, provenance: Mapping[str, Any]) -> 
         "A network made from NVIDIA's weights stays under the licence of those weights.",
         "",
     ]
-    return "\n".join(lines)
 
 
 def _options(config: PredictRecipeConfig) -> str:

@@ -103,7 +103,6 @@ def export(
     held_out: Sequence[ClipRef],
     tokenizer: WanTokenizer | Tokenizer,
     conditioner: Conditioner,
-    figures: Mapping[str, float],
     provenance: Mapping[str, Any],
 ) -> None:
     """Write a trained network's folder.
@@ -112,8 +111,7 @@ def export(
     without, a network that ``cosmos-sim generate`` reads, with its tokenizer and, if it was trained with words, its
     text encoder. An adapter lies in ``adapter/`` besides.
     """
-    made = {**provenance, "figures": {name: round(value, 5) for name, value in figures.items()}}
-    card = predict_card(config, made)
+    card = predict_card(config, provenance)
     if config.stage.actions:
         spec, starts = world_spec(clips, held_out, config)
         world = PredictWorldConfig(
@@ -121,7 +119,7 @@ def export(
             replace(config.sampling, steps=SamplingConfig.steps, guidance=0.0),
             conditioner.action_mean,
             conditioner.action_std,
-            made,
+            provenance,
         )
         captions = conditioner.captions
         context = None if captions is None else captions.embedding(spec.task)[None]

@@ -1,6 +1,7 @@
 """Clips as latents: found in the cache, or encoded by the tokenizer and put there."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from cosmos_sim.training.device import has_fast_bf16
 from cosmos_sim.world_model.recipes.latents import add_encoder
 from cosmos_sim.world_model.tokenizer import Tokenizer
 from cosmos_sim.world_model.wan import WanTokenizer
+
+
+@dataclass
+class Found:
+    """What is known of a clip: its latents, or else its frames, until they are encoded."""
+
+    key: str
+    latent: Float[Tensor, "c t h w"] | None
+    frames: UInt8[Tensor, "t h w 3"] | None = None
 
 
 class Latents:
@@ -42,6 +52,10 @@ class Latents:
         found = self.cache.get(self._key(key))
         return None if found is None else torch.from_numpy(found)
 
+    def has(self, key: str) -> bool:
+        """Whether there are latents under that key, sound ones or not."""
+        return self.cache.path(self._key(key)).is_file()
+
     @torch.no_grad()
     def encode(self, frames: UInt8[Tensor, "t h w 3"], key: str, device: torch.device) -> Float[Tensor, "c t h w"]:
         """The latents of a clip, on ``device`` in half precision; the cache has them from then on.
@@ -58,17 +72,24 @@ class Latents:
         self.encoded += 1
         return latent
 
-    def of(
-        self, found: Sequence[Tensor | None], frames: Sequence[Tensor | None], keys: Sequence[str], device: torch.device
-    ) -> Float[Tensor, "b c t h w"]:
+    def of(self, clips: Sequence[Found], device: torch.device) -> Float[Tensor, "b c t h w"]:
         """A batch in fp32 on ``device``: of each clip the latents that were found, or else its frames encoded."""
         rows = []
-        for latent, pixels, key in zip(found, frames, keys, strict=True):
-            if latent is None:
-                assert pixels is not None, "a clip has neither latents nor frames"
-                latent = self.encode(pixels, key, device)
-            rows.append(latent.to(device).float())  # autocast on a CPU stacks no half precision
+        for clip in clips:
+            if clip.latent is None:
+                assert clip.frames is not None, "a clip has neither latents nor frames"
+                clip.latent = self.encode(clip.frames, clip.key, device)
+            rows.append(clip.latent.to(device).float())  # autocast on a CPU stacks no half precision
         return torch.stack(rows)
+
+    def size(self, clip: Found) -> tuple[int, int, int]:
+        """Frames, height and width of the latents of a clip, which may not have been made yet."""
+        if clip.latent is not None:
+            t, h, w = clip.latent.shape[1:]
+            return t, h, w
+        assert clip.frames is not None, "a clip has neither latents nor frames"
+        codec = self.tokenizer
+        return codec.latent_length(len(clip.frames)), *codec.latent_size(*clip.frames.shape[1:3])
 
     @torch.no_grad()
     def frames(self, latent: Float[Tensor, "1 c t h w"]) -> UInt8[ndarray, "t h w 3"]:

@@ -1,17 +1,21 @@
 """A look at what a network in training generates."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from cosmos_sim.world_model.denoise import SamplingConfig, denoise
 from cosmos_sim.world_model.recipes.predict_conditions import Conditions
 
+Network = Callable[..., Tensor]
+"""A network, or what stands around one, that is called as :class:`~cosmos_sim.world_model.dit.DiT` is."""
+
 
 def continued(
-    network: nn.Module,
+    network: Network,
     known: Float[Tensor, "b c k h w"],
     noise: Float[Tensor, "b c t h w"],
     sampling: SamplingConfig,
@@ -32,12 +36,11 @@ def continued(
 class _Called:
     """A network that is only ever called, as in training: sharded weights are gathered for calls, not for methods."""
 
-    network: nn.Module
+    network: Network
 
     def __call__(self, latent: Tensor, timestep: Tensor, condition_mask: Tensor, **given: Any) -> Tensor:
         given.pop("first_block_cache")
-        found: Tensor = self.network(latent, timestep, condition_mask, **given)
-        return found
+        return self.network(latent, timestep, condition_mask, **given)
 
     def encode_context(self, context: Tensor) -> Any:
         return context

@@ -55,7 +55,7 @@ class Start:
             return
         device = next(iter(parameters.values())).device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(_seed(self.seed, base_name(name)))
+            torch.manual_seed(part_seed(self.seed, base_name(name)))
             if any(path not in self.stored for path in parameters):
                 initialise(module, base_name(name))
             for path, parameter in parameters.items():
@@ -131,5 +131,6 @@ def _world(path: Path) -> tuple[Path, Mapping[str, list[float] | None]]:
     return path, {}
 
 
-def _seed(seed: int, name: str) -> int:
+def part_seed(seed: int, name: str) -> int:
+    """What the values of the part of that name are drawn from."""
     return int(np.random.SeedSequence((seed, zlib.crc32(name.encode()))).generate_state(1)[0])

@@ -1,0 +1,209 @@
+"""``cosmos-sim train control``."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from cosmos_sim.cli.train._stages import NETWORK, STAGE, changed_stage, check_size, embedded, stage_defaults
+from cosmos_sim.training import TrainConfig
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+    from numpy import ndarray
+
+    from cosmos_sim.world_model.recipes.control_extract import Extractor
+
+
+def control(
+    data: tuple[Path, ...],
+    base: Path,
+    control: str,
+    out: Path,
+    tokenizer: Path | None = None,
+    stage: str = STAGE,
+    network: str = NETWORK,
+    blocks: int = 4,
+    variants: int = 4,
+    size: str | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    images: float | None = None,
+    known: tuple[float, ...] | None = None,
+    shift: float | None = None,
+    high_noise: float = 0.05,
+    text_dropout: float | None = None,
+    batch_size: int | None = None,
+    cameras: tuple[str, ...] = (),
+    side_by_side: bool = False,
+    every: int | None = None,
+    held_out: float = 0.1,
+    text_encoder: str | None = None,
+    prompt_cache: Path = Path("~/.cache/cosmos-sim/prompts"),
+    known_time: float | None = None,
+    eval_clips: int = 16,
+    samples: int = 2,
+    sample_steps: int = 20,
+    sample_guidance: float | None = None,
+    cache: Path | None = None,
+    workers: int = 4,
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
+) -> None:
+    """Train a control branch of Cosmos-Transfer2.5 beside a Predict2.5 network, which stays as it is.
+
+    Control videos are made of the clips while it trains: edges and blur of their frames, depth and segments of their
+    annotations. Their latents are kept, so that most of them are made once.
+
+    Args:
+        data: folders of videos with captions, LeRobot datasets (v3), or Bridge in IRASim's layout.
+        base: the network, in any format that convert reads.
+        control: edge, blur, depth or seg; the last two of data with annotations.
+        out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
+        tokenizer: folder of the Wan2.1 VAE or of a small tokenizer; the one in BASE by default.
+        stage: how the network was trained, as of train predict. It says what is None below.
+        network: the network's size: predict2.5-2b, predict2.5-14b or small.
+        blocks: of the branch, at most.
+        variants: different control videos of a clip, of edges, blur and segments.
+        size: HEIGHT,WIDTH in pixels in place of the stage's sizes; the shift follows.
+        frames: frames of a video; 1 for images alone.
+        fps: frame rate that videos are brought to; their own by default.
+        images: share of the steps whose batch is images.
+        known: probabilities that a video begins from 0, 1, 2, ... given latents.
+        shift: of the training times towards noise.
+        high_noise: share of the samples drawn from the top 2% of noise.
+        text_dropout: share of the samples whose text is left out; 1 trains without captions.
+        batch_size: samples in a batch, over all processes.
+        cameras: which cameras of a robot's data; all by default.
+        side_by_side: show an episode's cameras next to each other; otherwise each is a video of its own.
+        every: frames from the beginning of a clip to that of the next in a video; by default clips touch.
+        held_out: share of the videos kept from training, for the figures.
+        text_encoder: folder or hub id of Cosmos-Reason1; a network that was trained with words holds its own encoder.
+        prompt_cache: folder where embeddings of captions are kept.
+        known_time: noise level told for given frames; 1e-4 for the post-trained 2B, else none.
+        eval_clips: held-out clips that the loss is measured on, with and without the control.
+        samples: held-out clips that sample videos are made of.
+        sample_steps: sampling steps of these.
+        sample_guidance: strength of their guidance by text; 7 by default.
+        cache: folder of latents and of what is known of files; beside ``out`` by default.
+        workers: threads that decode clips and make control videos.
+        train: how to train.
+    """
+    from dataclasses import replace
+
+    from cosmos_sim.cli.train._provenance import command
+    from cosmos_sim.data.clips import ClipSet
+    from cosmos_sim.data.sources import open_source
+    from cosmos_sim.training import train as run
+    from cosmos_sim.training.provenance import git_commit
+    from cosmos_sim.world_model.control import ControlConfig
+    from cosmos_sim.world_model.recipes.control import ControlRecipe
+    from cosmos_sim.world_model.recipes.control_config import ControlRecipeConfig
+    from cosmos_sim.world_model.recipes.predict_start import begin
+    from cosmos_sim.world_model.recipes.predict_text import WORDS
+    from cosmos_sim.world_model.tokenizer_folder import open_tokenizer
+    from cosmos_sim.world_model.words import find_words
+
+    extract = _extractor(control)
+    chosen = changed_stage(
+        stage,
+        size,
+        frames=frames,
+        fps=fps,
+        images=images,
+        known=known,
+        shift=shift,
+        text_dropout=text_dropout,
+        batch_size=batch_size,
+    )
+    if chosen.actions:
+        raise ValueError(f"stage={stage!r} is of data with actions, which no control branch is trained on")
+    words = find_words(base)
+    if words is not None and text_encoder is not None:
+        raise ValueError(f"text_encoder={text_encoder} would be ignored: {base} holds its own")
+    start = begin(base, seed=train.seed)
+    check_size(network, base, start.config)
+    cache = cache or out.parent / "cache"
+    clips = ClipSet(
+        [open_source(path, cameras=cameras or None, side_by_side=side_by_side) for path in data],
+        frames=chosen.frames,
+        fps=chosen.fps,
+        sizes=chosen.sizes,
+        cache=cache,
+        captions=words is not None or text_encoder is not None,
+        annotations=extract.annotated,
+        held_out=held_out,
+        every=every,
+    )
+    recipe = ControlRecipe(
+        ControlRecipeConfig(
+            data=tuple(map(str, data)),
+            tokenizer=str(tokenizer or base),
+            dit=start.config,
+            stage=replace(chosen, rope_ratio=None),
+            init=str(base),
+            text=text_encoder if words is None else WORDS,
+            high_noise=high_noise,
+            known_time=known_time,
+            eval_clips=eval_clips,
+            samples=samples,
+            sample_steps=sample_steps,
+            sample_guidance=sample_guidance,
+            control=control,
+            branch=ControlConfig.beside(start.config, blocks=blocks),
+            variants=variants,
+        ),
+        clips,
+        open_tokenizer(tokenizer or base),
+        start,
+        extract,
+        cache=cache / "latents",
+        captions=embedded(
+            words or text_encoder, clips.captions(), start.config, cache=prompt_cache, device=train.device
+        ),
+        seed=train.seed,
+        workers=workers,
+        provenance={
+            "stage": stage,
+            "data": f"{', '.join(path.name for path in data)}: {len(clips)} clips",
+            "command": command(),
+            "seed": train.seed,
+            "steps": train.steps,
+            "commit": git_commit(),
+        },
+    )
+    figures = run(recipe, train, out)
+    if int(os.environ.get("RANK", "0")) == 0:
+        print("\n".join(f"{name:22s} {value:9.4f}" for name, value in figures.items()))
+        print(f"written to {out / 'export'}")
+
+
+defaults = stage_defaults
+
+
+def _extractor(kind: str) -> "Extractor":
+    """What makes the control videos of a kind, as it is drawn in training.
+
+    Raises:
+        ValueError: there is no such control.
+    """
+    from cosmos_sim.augmentation.annotators import BACKGROUND, choose_segments
+    from cosmos_sim.augmentation.controls import choose, depth_frames, random_blur, random_edge, segment_frames
+    from cosmos_sim.world_model.recipes.control_extract import Extractor, View
+
+    def depth(view: View, seed: int) -> "UInt8[ndarray, 't h w 3']":
+        assert view.depth is not None
+        return depth_frames(view.depth)
+
+    def segments(view: View, seed: int) -> "UInt8[ndarray, 't h w 3']":
+        assert view.segments is not None
+        named = [name for name in view.segments.names if name != BACKGROUND]
+        return segment_frames(choose_segments(view.segments, named).ids, seed)
+
+    known = {
+        "edge": Extractor("edge", lambda view, seed: random_edge(view.frames, seed)),
+        "blur": Extractor("blur", lambda view, seed: random_blur(view.frames, seed)),
+        "depth": Extractor("depth", depth, annotated=True, random=False),
+        "seg": Extractor("seg", segments, annotated=True),
+    }
+    return choose(known, kind, "control")
