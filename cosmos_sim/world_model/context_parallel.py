@@ -76,7 +76,7 @@ class ContextParallel:
         return self._own(x), signal, *rest
 
     def _split_control(self, block: nn.Module, inputs: tuple[Any, ...], *, first: bool) -> tuple[Any, ...] | None:
-        """As :meth:`_split`, of the control and the transformer's input before a branch's first block; of maps always."""
+        """As :meth:`_split`: of the control and the network's input for a branch's first block, of maps for each."""
         if not self.enabled:
             return None
         c, signal, text, modulations, x, weight = inputs

@@ -71,7 +71,7 @@ def open_control(
     """Read the configuration of control branches and check every weight's name and shape; no data is read yet.
 
     Args:
-        base: the transformer, for a branch that lies without it.
+        base: the transformer, for a branch that lies without it; not looked at where the checkpoint holds its own.
         kinds: what the branches are, in their order, where the checkpoint does not say it (four are edge, blur, depth,
             seg when not given, and one may stay nameless, as ``""``); otherwise which of them to take.
         which: the averaged or the regular weights of a training checkpoint.
@@ -81,8 +81,8 @@ def open_control(
         ValueError: there are none, the checkpoint is damaged or foreign, or an option would be ignored.
     """
     where = str(source.path)
-    if _is_branch(source) or source.branches:
-        held = base if _is_branch(source) else replace(source, branches=())
+    if is_branch(source) or source.branches:
+        held = base if is_branch(source) else replace(source, branches=())
         if held is None and (unseen is not None or which != "auto"):
             raise ValueError(f"{unseen or which} would be ignored: {where} has a config.json, and one set of weights")
         network = None if held is None else open_network(held, which=which, unseen=unseen)
@@ -100,7 +100,7 @@ def open_control(
 
 def is_control(source: Source) -> bool:
     """Whether there are control branches, alone or with their transformer."""
-    return bool(source.branches) or _is_branch(source) or has_branches(from_nvidia(source.weights))
+    return bool(source.branches) or is_branch(source) or has_branches(from_nvidia(source.weights))
 
 
 def branch_shapes(base: DiTConfig, config: ControlConfig) -> dict[str, tuple[int, ...]]:
@@ -109,7 +109,8 @@ def branch_shapes(base: DiTConfig, config: ControlConfig) -> dict[str, tuple[int
         return {name: tuple(tensor.shape) for name, tensor in ControlBranch(base, config).state_dict().items()}
 
 
-def _is_branch(source: Source) -> bool:
+def is_branch(source: Source) -> bool:
+    """Whether it is a branch alone, of ours or of diffusers."""
     return source.config.get("kind") == "control" or source.diffusers_class == CONTROLNET
 
 
@@ -137,7 +138,8 @@ def _in_folder(source: Source, base: Network | None, every: int | None) -> tuple
     for name, value in controlnet_config(found.config, found.base).items():
         if name in stated and stated[name] != value and not name.startswith(("_", "max_size")):
             raise ValueError(f"{where}/config.json says {name}={stated[name]!r}, its weights say {value!r}")
-    return source.path.name.removeprefix("controlnet").lstrip("_"), found
+    kind = source.path.name.removeprefix("controlnet_")
+    return kind if kind in KINDS else "", found
 
 
 def _branch(weights: Weights, base: DiTConfig, every: int | None, where: str) -> Branch:

@@ -19,7 +19,7 @@ from cosmos_sim.world_model.checkpoints.adapter import (
     save_nvidia_lora,
     save_peft,
 )
-from cosmos_sim.world_model.checkpoints.control import is_control, open_control
+from cosmos_sim.world_model.checkpoints.control import is_branch, is_control, open_control
 from cosmos_sim.world_model.checkpoints.control_write import (
     save_controls,
     save_controls_diffusers,
@@ -173,6 +173,8 @@ def _control(
     source: Source, destination: Path, to: Format, options: Options, overwrite: bool, watch: Watch | None
 ) -> Converted:
     _unused(options, "control branches", "adapter", "inner", "lora_alpha", "keep_actions")
+    if not is_branch(source):
+        _unused(options, "branches with their transformer", "base")
     base = None if options.base is None else open_source(options.base)
     controls = open_control(source, base=base, kinds=options.controls, which=options.which, unseen=options.unseen)
     if to in ("nvidia", "nvidia-dcp"):

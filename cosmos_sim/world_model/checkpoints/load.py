@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cosmos_sim.world_model.checkpoints.adapter import merge, open_adapter
-from cosmos_sim.world_model.checkpoints.control import Branch, Controls, check_kind, open_control
+from cosmos_sim.world_model.checkpoints.control import Branch, Controls, check_kind, is_branch, open_control
 from cosmos_sim.world_model.checkpoints.infer import Unseen
 from cosmos_sim.world_model.checkpoints.names import Which
 from cosmos_sim.world_model.checkpoints.network import open_network
@@ -55,21 +55,6 @@ def load_dit(
     return model
 
 
-def load_branch(
-    path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = torch.bfloat16
-) -> ControlBranch:
-    """A control branch from our folder, to be put beside a transformer; ``device`` and ``dtype`` as for a network.
-
-    Raises:
-        ValueError: there is no such folder, or it is damaged or holds something else.
-    """
-    controls = open_control(open_source(path))
-    if controls.base is not None:
-        raise ValueError(f"{path} holds a transformer with branches: load_controlled reads them together")
-    (branch,) = controls.branches.values()
-    return _branch(branch, torch.device(device), dtype)
-
-
 def load_controlled(
     path: str | Path,
     *,
@@ -90,8 +75,10 @@ def load_controlled(
     Raises:
         ValueError: there is no such checkpoint, it is damaged or foreign, or does not say what its branches are.
     """
-    given = None if base is None else open_source(base)
-    controls = open_control(open_source(path), base=given, kinds=kinds, which=which, unseen=unseen)
+    source, given = open_source(path), None if base is None else open_source(base)
+    if base is not None and not is_branch(source):
+        raise ValueError(f"base={base} would be ignored: {path} holds a transformer")
+    controls = open_control(source, base=given, kinds=kinds, which=which, unseen=unseen)
     return controlled(controls, device=torch.device(device), dtype=dtype)
 
 

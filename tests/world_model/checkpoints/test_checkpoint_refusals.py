@@ -48,7 +48,9 @@ def test_foreign_networks_are_refused_and_relatives_recognised(tmp_path: Path, s
         tmp_path, foreign, r"missing \(first: \['x_embedder\.proj\.1\.weight'\]\), 2 unexpected \(first: \['weight'\]"
     )
     control = state | {"net.control_blocks.0.after_proj.weight": torch.zeros(2, 2)}
-    refuse(tmp_path, control, r"control_blocks\.0\.after_proj.*looks like a Transfer2\.5 network")
+    refuse(tmp_path, control, "holds no whole control branch")
+    with pytest.raises(ValueError, match=r"control_blocks\.0\.after_proj.*looks like a Transfer2\.5 network"):
+        load_dit(tmp_path / "a.pt")
 
 
 def test_files_that_are_no_checkpoints(tmp_path: Path, state: dict[str, torch.Tensor]):
