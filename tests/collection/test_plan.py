@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from cosmos_sim.collection.plan import SKILLS, CollectionConfig, parse_shares, plan_episode
+from cosmos_sim.collection.plan import SKILLS, CollectionConfig, parse_shares, plan_episode, plan_scene
+from cosmos_sim.envs.twin.scenes import SCENES
 
 CONFIG = CollectionConfig(task="Lift", episodes=400, seed=3, length=20, shares=SKILLS)
 
@@ -67,9 +68,27 @@ def test_shares_that_are_wrong(text: str, message: str) -> None:
         ("seed", -1, "seed must be in 0..4000, got -1"),
         ("seed", 4001, "got 4001"),
         ("length", 1, "length must be at least 2 steps, got 1"),
+        ("scenes", "bse", "Did you mean 'base'"),
         ("shares", {"expert": 0.5}, "sum to 1, got 0.5"),
     ],
 )
 def test_configs_that_are_wrong(field: str, value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **{field: value})
+
+
+def test_scenes_depend_on_seed_and_index_alone() -> None:
+    assert plan_scene(CONFIG, 3) is None
+    assert plan_scene(replace(CONFIG, scenes="spotlight"), 3) == SCENES["spotlight"]
+    random = replace(CONFIG, scenes="random")
+    assert plan_scene(random, 17) == plan_scene(replace(random, episodes=50, length=9, annotate=True), 17)
+    scenes = [plan_scene(replace(random, seed=seed), index) for seed in (0, 1) for index in range(10)]
+    assert len(set(map(repr, scenes))) == 20
+    with pytest.raises(ValueError, match="scenes are of the task Lift, not of 'Stack'"):
+        replace(CONFIG, task="Stack", scenes="base")
+
+
+def test_a_config_from_before_there_were_scenes_is_the_same() -> None:
+    older = {key: value for key, value in vars(CONFIG).items() if key not in ("scenes", "annotate")}
+    assert CONFIG.differences(older) == []
+    assert replace(CONFIG, annotate=True).differences(older) == ["annotate False there, True here"]

@@ -52,7 +52,7 @@ class Cameras:
         self._options.geomgroup[:] = 0
         self._options.geomgroup[_SHOWN] = 1
         self._options.sitegroup[:] = 0
-        self._scene = mujoco.MjvScene(model, 1000)
+        self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom)
         self._rectangle = mujoco.MjrRect(0, 0, size, size)
         try:
             self._opengl = mujoco.GLContext(size, size)
@@ -102,6 +102,8 @@ class Cameras:
 
     def _draw(self, data: mujoco.MjData, camera: str, *, identities: bool) -> None:
         """Draw what ``camera`` sees, either as it looks or each geometry in a colour that is its identity."""
+        if self not in _OPEN:
+            raise RuntimeError("these cameras are closed")
         seen = self._drawn & in_view(self._model, data, camera)
         self._model.geom_group[self._drawn] = np.where(seen[self._drawn], _SHOWN, _HIDDEN)
         view = mujoco.MjvCamera()
@@ -127,8 +129,11 @@ class Cameras:
     def close(self) -> None:
         """Free the OpenGL context; further calls do nothing."""
         self._opengl.make_current()  # what is freed is named by numbers that mean other things in another context
-        self._context.free()
-        self._opengl.free()
+        if self in _OPEN:
+            _OPEN.discard(self)
+            self._opengl.make_current()
+            self._context.free()
+            self._opengl.free()
 
 
 @functools.cache

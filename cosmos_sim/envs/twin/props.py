@@ -18,7 +18,7 @@ DRAWER_SHIFTS: dict[str, float] = {"left_upper": 0.16, "left_lower": 0.22, "righ
 """How far each drawer of the cabinet is out when it is open, in metres."""
 
 _TABLE_PIXELS, _WALL_PIXELS = 512, 256
-_CELLS = 24  # light is computed at corners: so many that a patch of it keeps its shape
+_TABLE_CELLS, _WALL_CELLS = 24, 8  # light is computed at corners: so many that a patch of it keeps its shape
 _WALL_X = -1.35
 _CABINET_FRONT = -1.05
 _RIM = ((0.0, 0.0), (0.030, 0.0), (DISH_RADIUS, 0.018), (0.0415, 0.019), (0.028, 0.006), (0.0, 0.006))
@@ -37,10 +37,11 @@ def add_props(spec: mujoco.MjSpec) -> None:
         )
         material = spec.add_material(name=name, specular=0.1, shininess=0.1)
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+    spec.visual.quality.numquads = 1
     spec.geom("table_visual").pos[2] -= 0.002  # under the painted top
     spec.add_material(name="scene_paint", specular=0.2, shininess=0.2)
-    grid, corners, faces = _grid(_CELLS)
-    for name, width in (("scene_table", TABLE_WIDTH), ("scene_wall", WALL_WIDTH)):
+    for name, width, cells in (("scene_table", TABLE_WIDTH, _TABLE_CELLS), ("scene_wall", WALL_WIDTH, _WALL_CELLS)):
+        grid, corners, faces = _grid(cells)
         spec.add_mesh(
             name=name,
             uservert=((grid - [0.5, 0.5, 0.0]) * width).ravel(),
@@ -104,7 +105,7 @@ def _grid(cells: int) -> tuple[Float[ndarray, "n 3"], Float[ndarray, "n 2"], Int
 def _lathe(
     profile: tuple[tuple[float, float], ...], *, sides: int
 ) -> tuple[Float[ndarray, "n 3"], Int[ndarray, "m 3"]]:
-    """A closed body of revolution about z: ``profile`` is radius and height from pole to pole, the inside on its left."""
+    """A closed body of revolution about z; ``profile`` is radius and height from pole to pole, counterclockwise."""
     angles = np.arange(sides) * 2 * np.pi / sides
     rings = [np.stack([r * np.cos(angles), r * np.sin(angles), np.full(sides, z)], axis=1) for r, z in profile[1:-1]]
     poles = np.array([[0.0, 0.0, profile[0][1]], [0.0, 0.0, profile[-1][1]]])

@@ -1,6 +1,7 @@
 """Scenes drawn at random, all of whose appearances stay away from those of the test scenes."""
 
 import colorsys
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -11,8 +12,8 @@ from cosmos_sim.envs.twin.scene_words import BACKGROUNDS, CUBES, DISHES, LIGHTS,
 from cosmos_sim.envs.twin.scenes import TEST_SCENES, find_scene
 from cosmos_sim.envs.twin.textures import Colour, distance
 
-MIN_CONTRAST = 30.0
-"""The least distance in CIELAB between the colour of the cube and either colour of the table."""
+MIN_CONTRAST = 36.0
+"""The least distance in CIELAB between the cube's colour and either colour of the table; half of it for the dish's."""
 
 PROP_SHARE = 0.15
 """The share of random scenes that have props on the table."""
@@ -32,8 +33,8 @@ def random_scene(rng: np.random.Generator, *, split: Literal["train", "test"] = 
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     table_words = _choose(rng, tuple(TABLES))
     table = _painted(rng, TABLES[table_words])
-    cube_words, cube = _contrasting(rng, table)
-    dish_words = _choose(rng, tuple(DISHES))
+    cube_words, cube = _contrasting(rng, CUBES, table, MIN_CONTRAST)
+    dish_words, dish = _contrasting(rng, DISHES, table, MIN_CONTRAST / 2)
     light_words = _choose(rng, LIGHTS)
     background_words = _choose(rng, tuple(BACKGROUNDS))
     behind = BACKGROUNDS[background_words]
@@ -42,7 +43,7 @@ def random_scene(rng: np.random.Generator, *, split: Literal["train", "test"] = 
         words=Words(table_words, cube_words, dish_words, light_words, background_words),
         table=table,
         cube=cube,
-        dish=_jittered(rng, DISHES[dish_words]),
+        dish=dish,
         wall=_painted(rng, behind.wall),
         floor=behind.floor,
         light=_light(rng, light_words),
@@ -61,12 +62,14 @@ def _choose(rng: np.random.Generator, words: tuple[str, ...]) -> str:
     return words[int(rng.integers(len(words)))]
 
 
-def _contrasting(rng: np.random.Generator, table: Surface) -> tuple[str, Colour]:
-    """A colour for the cube, in words and as it is, that can be seen on ``table``."""
+def _contrasting(
+    rng: np.random.Generator, colours: Mapping[str, Colour], table: Surface, least: float
+) -> tuple[str, Colour]:
+    """One of ``colours``, in words and as it is, at least at the distance ``least`` from those of ``table``."""
     while True:
-        words = _choose(rng, tuple(CUBES))
-        colour = _jittered(rng, CUBES[words])
-        if min(distance(colour, table.first), distance(colour, table.second)) >= MIN_CONTRAST:
+        words = _choose(rng, tuple(colours))
+        colour = _jittered(rng, colours[words])
+        if min(distance(colour, table.first), distance(colour, table.second)) >= least:
             return words, colour
 
 
@@ -101,9 +104,9 @@ def _light(rng: np.random.Generator, words: str) -> Light:
     if words == "the light is dim.":
         return replace(light, ambient=0.2, fill=0.08, strength=0.3 * gain)
     if words == "the light is warm.":
-        return replace(light, colour=(1.0, 0.93, 0.82))
+        return replace(light, colour=(1.0, 0.95, 0.86))
     if words == "the light is cool and blue.":
-        return replace(light, colour=(0.82, 0.91, 1.0))
+        return replace(light, colour=(0.84, 0.92, 1.0))
     if words == "the light comes from the right.":
         return replace(light, ambient=0.25, strength=0.85 * gain, direction=(-0.3, -1.2 + float(lean[1]), -1.0))
     if words == "the light comes from behind.":
@@ -125,7 +128,7 @@ def _light(rng: np.random.Generator, words: str) -> Light:
 
 def _props(rng: np.random.Generator, dish_place: tuple[float, float]) -> tuple[Prop, ...]:
     """A can or a box or both, behind the dish and on the other side of the table."""
-    props = []
+    props: list[Prop] = []
     for side in (-1, 1):
         if rng.random() < 0.4 and props:
             continue

@@ -82,9 +82,9 @@ class Light:
     """
 
     colour: Colour = (1.0, 1.0, 1.0)
-    ambient: float = 0.4
-    fill: float = 0.12
-    strength: float = 0.6
+    ambient: float = 0.38
+    fill: float = 0.1
+    strength: float = 0.55
     direction: Vector = (-0.6, -0.25, -1.0)
     lamp: Lamp | None = None
 

@@ -65,6 +65,9 @@ TABLES: dict[str, Paint] = {
     "a grey table": Paint("plain", (0.58, 0.58, 0.60), (0.58, 0.58, 0.60), 0.1),
     "a blue table": Paint("plain", (0.22, 0.40, 0.66), (0.22, 0.40, 0.66), 0.1),
     "a green table": Paint("plain", (0.26, 0.50, 0.36), (0.26, 0.50, 0.36), 0.1),
+    "a light blue table": Paint("plain", (0.58, 0.76, 0.90), (0.58, 0.76, 0.90), 0.1),
+    "a navy table": Paint("plain", (0.12, 0.17, 0.40), (0.12, 0.17, 0.40), 0.1),
+    "a dark grey table": Paint("plain", (0.30, 0.30, 0.32), (0.30, 0.30, 0.32), 0.1),
     "a white wooden table": Paint("wood", (0.90, 0.90, 0.89), (0.66, 0.66, 0.66), 0.13),
     "an oak table": Paint("wood", (0.72, 0.50, 0.28), (0.50, 0.32, 0.16), 0.13),
     "a red wooden table": Paint("wood", (0.56, 0.24, 0.16), (0.36, 0.13, 0.09), 0.13),
@@ -105,6 +108,9 @@ BACKGROUNDS: dict[str, Behind] = {
     "behind it stands a blue cabinet.": Behind(_GREY_WALL, (0.8, 0.8, 0.8), (0.24, 0.40, 0.62)),
     "behind it stands a green cabinet.": Behind(_GREY_WALL, (0.8, 0.8, 0.8), (0.36, 0.54, 0.40)),
     "behind it stands a brown cabinet.": Behind(_GREY_WALL, (0.8, 0.8, 0.8), (0.50, 0.32, 0.20)),
+    "behind it stands a grey cabinet.": Behind(_GREY_WALL, (0.8, 0.8, 0.8), (0.46, 0.46, 0.48)),
+    "behind it stands a red cabinet.": Behind(_GREY_WALL, (0.8, 0.8, 0.8), (0.62, 0.20, 0.18)),
+    "behind it stands a yellow cabinet.": Behind(_GREY_WALL, (0.8, 0.8, 0.8), (0.86, 0.72, 0.28)),
     "behind it is a grey wall.": Behind(_GREY_WALL, (0.8, 0.8, 0.8)),
     "behind it is a white wall.": Behind(Paint("plain", (0.9, 0.9, 0.89), (0.9, 0.9, 0.89), 0.1), (0.9, 0.9, 0.9)),
     "behind it is a brick wall.": Behind(
@@ -144,3 +150,10 @@ TRAIN_PHRASES: dict[str, tuple[str, ...]] = {
     "SENTENCE_BACKGROUND": tuple(BACKGROUNDS),
 }
 """Slot of :data:`CAPTION` to the phrases that random scenes fill it with."""
+
+KEPT_OUTLINES: dict[str, tuple[str, ...]] = TRAIN_PHRASES | {
+    "TABLE": tuple(words for words, table in TABLES.items() if table.pattern in ("plain", "cloth", "wood")),
+    "SENTENCE_BACKGROUND": tuple(words for words, behind in BACKGROUNDS.items() if behind.cabinet is not None),
+}
+"""Those of :data:`TRAIN_PHRASES` that leave the outlines of the scene ``base`` as they are, and change its colours,
+materials and light: what a world that is held to a video's edges can make of it."""

@@ -20,6 +20,7 @@ _SHAPES = {
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
     "egg": mujoco.mjtGeom.mjGEOM_ELLIPSOID,
 }
+_BEHIND_THE_SCENE = ("wall_rear_visual", *(f"table_leg{number}_visual" for number in range(1, 5)))
 _HANDLES: Colour = (0.30, 0.30, 0.32)
 
 
@@ -37,6 +38,8 @@ class Stage:
         self.model: mujoco.MjModel = spec.compile()
         self.data = mujoco.MjData(self.model)
         self.hidden = np.zeros(self.model.ngeom, dtype=bool)
+        for name in _BEHIND_THE_SCENE:
+            self.hidden[self.model.geom(name).id] = True
         self._agentview = agentview
         self._painted: dict[str, Surface] = {}
         for name in DRAWER_SHIFTS:
@@ -60,7 +63,6 @@ class Stage:
         self._colour("scene_dish", scene.dish)
         self.model.geom("scene_dish").pos[:2] = self._closed[self.model.geom("scene_dish").id, :2] + scene.dish_place
         self.model.mat("floorplane").rgba[:3] = scene.floor
-        self.hidden[:] = False
         self._show_props(scene.props)
         self._show_cabinet(scene.cabinet)
         self._show_light(scene.light)
@@ -104,6 +106,7 @@ class Stage:
         else:
             self.model.geom_quat[geom] = _turn(2, prop.yaw)
         height = size[0] if lying else size[2]
+        self.model.geom_sameframe[geom] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE  # or the turn would be ignored
         self.model.geom_type[geom] = _SHAPES[prop.shape]
         self.model.geom_size[geom] = size[[0, 2, 2]] if prop.shape in ("can", "capsule") else size
         self.model.geom_rbound[geom] = np.linalg.norm(size) + size.max()
@@ -120,7 +123,7 @@ class Stage:
 
     def _part(self, name: str, cabinet: Cabinet | None, *, shade: float | None) -> int:
         geom = self.model.geom(f"scene_cabinet_{name}").id
-        self.hidden[geom] = cabinet is None
+        self.hidden[geom] = cabinet is None or (name.endswith("body") and not cabinet.open)
         if cabinet is not None and shade is not None:
             red, green, blue = (value * shade for value in cabinet.colour)
             self._colour(f"scene_cabinet_{name}", (red, green, blue))
@@ -133,7 +136,7 @@ class Stage:
         head, sun, lamp = self.model.vis.headlight, self.model.light(0), self.model.light("scene_lamp")
         head.ambient[:], head.diffuse[:] = light.ambient * colour, light.fill * colour
         sun.diffuse[:], sun.dir[:] = light.strength * colour, _unit(light.direction)
-        sun.specular[:] = 0.3 * light.strength * colour
+        sun.specular[:] = 0.15 * light.strength * colour
         self.model.light_active[lamp.id] = light.lamp is not None  # a view of booleans by name is a copy
         if light.lamp is not None:
             lamp.pos[:] = light.lamp.position
