@@ -1,10 +1,7 @@
 """The experiments on Predict2.5's recipe at a size that learns nothing: that they run, go on, and add up."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,24 +11,7 @@ from cosmos_sim.data.lerobot import write_dataset
 from cosmos_sim.training.video import write_mp4
 from cosmos_sim.types import Episode
 
-FOLDER = Path(__file__).parents[2] / "experiments"
 TINY = ["--size", "32", "48", "--frames", "5", "--width", "24", "--blocks", "1", "--heads", "2", "--batch-size", "2"]
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(FOLDER)
-
-    def loaded(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return loaded
 
 
 def moving(frames: int, seed: int) -> np.ndarray:
