@@ -22,6 +22,7 @@ def control_videos(
     annotators: Mapping[str, Annotator] | None = None,
     phrases: Sequence[str] = (),
     seed: int = 0,
+    given: Mapping[str, UInt8[ndarray, "t h w 3"]] | None = None,
 ) -> dict[str, ControlVideo]:
     """The controls that ``specs`` ask for, by kind.
 
@@ -35,6 +36,7 @@ def control_videos(
         annotators: of each camera, for depth, segments and regions.
         phrases: the segments to look for; all that the annotators know by themselves when none are given.
         seed: of the segments' colours.
+        given: control videos of ``size`` by kind that are there already, and are not computed.
 
     Raises:
         ValueError: cameras that do not fit, a control twice, or one that needs an annotator that is not given.
@@ -45,7 +47,9 @@ def control_videos(
     whole = join_views(videos, views, size=size)
     found = {}
     for spec in specs:
-        if spec.kind in ("edge", "blur"):
+        if given is not None and spec.kind in given:
+            frames = given[spec.kind]
+        elif spec.kind in ("edge", "blur"):
             frames = np.concatenate([control_frames(spec, part) for part in split_views(whole, views).values()], axis=2)
         else:
             read = {

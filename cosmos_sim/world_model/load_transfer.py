@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cosmos_sim.data.pretrained import find_folder, shipped
+from cosmos_sim.data.pretrained import find_folder, read_config, shipped
 from cosmos_sim.training.device import select_device, select_dtype
 from cosmos_sim.world_model.checkpoints.control import Controls, check_kind, is_control, open_control
 from cosmos_sim.world_model.checkpoints.load import controlled
@@ -114,8 +114,12 @@ def pack_transfer(
         dtype: to write the networks in; as they are when not given.
 
     Raises:
-        ValueError: as :func:`load_transfer`.
+        ValueError: as :func:`load_transfer`; or ``folder`` exists, or no annotator is where one should be.
     """
+    if folder.exists():
+        raise ValueError(f"{folder} exists: give another folder, or remove it")
+    if annotator is not None:
+        read_config(annotator, ANNOTATOR)
     source = find_model(model)
     controls = open_parts(source, branches or {})
     words = find_words(source)
