@@ -114,7 +114,6 @@ class CrossAttention(Attention):
 
     def __init__(self, width: int, context_width: int, num_heads: int, *, image: bool = False) -> None:
         super().__init__(width, context_width, num_heads)
-        self.image = image
         if image:
             self.q_img = nn.Linear(width, width, bias=False)
             self.k_img = nn.Linear(width, width, bias=False)

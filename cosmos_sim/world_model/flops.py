@@ -5,42 +5,63 @@ Only matrix products count, a multiplication and an addition each as one operati
 """
 
 import math
+from dataclasses import replace
 
+from cosmos_sim.world_model.control import ControlConfig
 from cosmos_sim.world_model.dit import DiTConfig
 
 
 def forward_flops(
-    config: DiTConfig, size: tuple[int, int, int], *, text_tokens: int = 0, batch: int = 1, cached_text: bool = False
+    config: DiTConfig,
+    size: tuple[int, int, int],
+    *,
+    text_tokens: int = 0,
+    image_tokens: int = 1,
+    batch: int = 1,
+    cached_text: bool = False,
 ) -> int:
     """Operations of one forward pass over latents of ``t h w``, as ``DiT.forward`` computes it.
 
     Args:
         text_tokens: length of the text; 0 for a network without cross-attention.
-        cached_text: whether the text comes through ``DiT.encode_context``, whose work is then left out.
+        image_tokens: those of a style image, for a network that reads one; 1 where there is none.
+        cached_text: whether text and image come through ``DiT.encode_context``, whose work is then left out.
 
     Raises:
         ValueError: the size does not divide into patches, or there is text that nobody reads, or none where it is read.
     """
-    attention = attention_flops(config, size, text_tokens=text_tokens)
+    block = _block_flops(config, size, text_tokens=text_tokens, image_tokens=image_tokens, cached_text=cached_text)
     d, rank, patch = config.model_channels, config.adaln_lora_dim, math.prod(config.patch)
     frames, tokens = _tokens(config, size)
-
-    projections = 8 * tokens * d * d
-    mlp = 4 * tokens * d * int(d * config.mlp_ratio)
-    block = projections + mlp + (3 if config.context_dim is not None else 2) * 8 * frames * d * rank
     text = 0
-    if config.context_dim is not None:
-        own = frames if config.action_injection == "cross_attention" else 0
-        block += 4 * tokens * d * d + 4 * own * config.context_dim * d
-        if not cached_text:
-            block += 4 * text_tokens * config.context_dim * d
-            text = 2 * text_tokens * (config.context_in_dim or 0) * config.context_dim
+    if config.context_dim is not None and not cached_text:
+        text = 2 * text_tokens * (config.context_in_dim or 0) * config.context_dim
+        text += 2 * image_tokens * (config.image_dim or 0) * d
     time = 8 * frames * d * d
     ends = 2 * tokens * d * patch * (config.in_channels + config.latent_channels) + 6 * frames * d * rank
-    return batch * (config.num_blocks * block + attention + text + time + _action_flops(config, frames) + ends)
+    return batch * (config.num_blocks * block + text + time + _action_flops(config, frames) + ends)
 
 
-def attention_flops(config: DiTConfig, size: tuple[int, int, int], *, text_tokens: int = 0) -> int:
+def branch_flops(
+    base: DiTConfig,
+    config: ControlConfig,
+    size: tuple[int, int, int],
+    *,
+    text_tokens: int = 0,
+    image_tokens: int = 1,
+    batch: int = 1,
+    cached_text: bool = False,
+) -> int:
+    """Operations that one control branch adds to :func:`forward_flops`; arguments and errors as there."""
+    block = _block_flops(base, size, text_tokens=text_tokens, image_tokens=image_tokens, cached_text=cached_text)
+    d, (_, tokens) = base.model_channels, _tokens(base, size)
+    projections = (config.blocks + 1) * 2 * tokens * d * d
+    return batch * (config.blocks * block + projections + 2 * tokens * d * math.prod(base.patch) * config.channels)
+
+
+def attention_flops(
+    config: DiTConfig, size: tuple[int, int, int], *, text_tokens: int = 0, image_tokens: int = 1
+) -> int:
     """Those of :func:`forward_flops` in attention itself, of one sample: scores, and the sums of values under them.
 
     Raises:
@@ -53,8 +74,29 @@ def attention_flops(config: DiTConfig, size: tuple[int, int, int], *, text_token
     frames, tokens = _tokens(config, size)
     pairs = tokens * tokens * (frames + 1) // (2 * frames) if config.causal else tokens * tokens
     if config.context_dim is not None:
-        pairs += tokens * (text_tokens + (config.action_injection == "cross_attention"))
+        own = config.action_injection == "cross_attention"
+        pairs += tokens * (text_tokens + own + (image_tokens if config.image_dim is not None else 0))
     return config.num_blocks * 4 * pairs * config.model_channels
+
+
+def _block_flops(
+    config: DiTConfig, size: tuple[int, int, int], *, text_tokens: int, image_tokens: int, cached_text: bool
+) -> int:
+    """Operations of one block on one sample."""
+    one = replace(config, num_blocks=1)
+    block = attention_flops(one, size, text_tokens=text_tokens, image_tokens=image_tokens)
+    d, rank = config.model_channels, config.adaln_lora_dim
+    frames, tokens = _tokens(config, size)
+    block += 8 * tokens * d * d + 4 * tokens * d * int(d * config.mlp_ratio)
+    block += (3 if config.context_dim is not None else 2) * 8 * frames * d * rank
+    if config.context_dim is not None:
+        own = frames if config.action_injection == "cross_attention" else 0
+        block += 4 * tokens * d * d + 4 * own * config.context_dim * d
+        if not cached_text:
+            block += 4 * text_tokens * config.context_dim * d
+    if config.image_dim is not None:
+        block += 2 * tokens * d * d + (0 if cached_text else 4 * image_tokens * d * d)
+    return block
 
 
 def _tokens(config: DiTConfig, size: tuple[int, int, int]) -> tuple[int, int]:

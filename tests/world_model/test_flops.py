@@ -2,13 +2,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_control import control_inputs, controlled
 from tiny_dit import TINY, inputs
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cosmos_sim.training.speed import peak_flops
+from cosmos_sim.world_model.control import ControlConfig
 from cosmos_sim.world_model.dit import DiT, DiTConfig, preset
-from cosmos_sim.world_model.flops import attention_flops, forward_flops, utilisation
+from cosmos_sim.world_model.flops import attention_flops, branch_flops, forward_flops, utilisation
 
 CONFIGS = {
     "text": TINY,
@@ -17,6 +19,7 @@ CONFIGS = {
     "causal": replace(TINY, causal=True),
     "actions": replace(TINY, action_dim=10),
     "actions as tokens": replace(TINY, action_dim=10, action_injection="cross_attention"),
+    "style image": replace(TINY, image_dim=9),
     "actions as channels": replace(TINY, action_dim=30, action_injection="channels", action_layout="chunk"),
 }
 
@@ -38,6 +41,24 @@ def test_counts_what_torch_counts(name: str):
                 model(**given)
         cached = forward_flops(config, (3, 4, 10), text_tokens=text, batch=2, cached_text=True)
         assert cached == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("image", [0, 4])
+def test_counts_what_torch_counts_of_branches(image: int):
+    config = replace(TINY, image_dim=11 if image else None)
+    model = controlled(config, "edge", config=ControlConfig(blocks=2, every=2, channels=9))
+    given = control_inputs(config, "edge", size=(3, 4, 10), text=7)
+    if image:
+        given["image_context"] = torch.randn(2, image, 11)
+    sizes = {"text_tokens": 7, "image_tokens": image or 1, "batch": 2}
+    for cached in (False, True):
+        if cached:
+            given["context"] = model.encode_context(given["context"], given.pop("image_context", None), kinds=["edge"])
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(**given)
+        base = forward_flops(config, (3, 4, 10), **sizes, cached_text=cached)
+        branch = branch_flops(config, model.branches["edge"].config, (3, 4, 10), **sizes, cached_text=cached)
+        assert base + branch == counter.get_total_flops()
 
 
 def test_the_2b_at_720p_costs_what_the_literature_says():

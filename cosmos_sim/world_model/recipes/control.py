@@ -19,7 +19,7 @@ from cosmos_sim.training.parallel import Unit
 from cosmos_sim.training.weights import full_tensors, named_weights
 from cosmos_sim.world_model.context_parallel import ContextParallel
 from cosmos_sim.world_model.control import Control, ControlBranch, ControlledDiT
-from cosmos_sim.world_model.flops import attention_flops, forward_flops
+from cosmos_sim.world_model.flops import attention_flops, branch_flops, forward_flops
 from cosmos_sim.world_model.recipes.control_config import ControlRecipeConfig
 from cosmos_sim.world_model.recipes.control_export import export
 from cosmos_sim.world_model.recipes.control_extract import Extractor
@@ -88,9 +88,8 @@ class ControlRecipe(PredictRecipe):
         tokens, _ = super().cost(batch)
         dit, context = self.config.dit, batch.conditions.context
         size, text = self.latents.size(batch.clips[0]), 0 if context is None else context.shape[1]
-        branch = replace(dit, num_blocks=self.config.branch.blocks)
         operations = 2 * forward_flops(dit, size, text_tokens=text) + attention_flops(dit, size, text_tokens=text)
-        operations += 3 * forward_flops(branch, size, text_tokens=text)
+        operations += 3 * branch_flops(dit, self.config.branch, size, text_tokens=text)
         return tokens, len(batch.names) * operations
 
     def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
