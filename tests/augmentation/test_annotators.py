@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
+from cosmos_sim.augmentation.annotator_open import find_annotator
 from cosmos_sim.augmentation.annotators import Recorded, choose_segments, known_phrases
 from cosmos_sim.augmentation.control_spec import parse_control
 from cosmos_sim.augmentation.controls import blur, depth_frames, edge, segment_frames
 from cosmos_sim.augmentation.extract import control_frames, control_mask
 from cosmos_sim.data.annotations import Annotations, write_annotations
 from cosmos_sim.data.segments import Segments
+from cosmos_sim.world_model.annotator import Annotator, AnnotatorConfig, AnnotatorNet
 
 NAMES = ("background", "robot", "table", "cube")
 
@@ -100,3 +102,20 @@ def test_what_cannot_be_known_is_named(frames):
         control_mask(parse_control("blur:robot"), frames)
     with pytest.raises(ValueError, match="segments need the phrases to look for"):
         control_frames(parse_control("seg"), frames, annotator=AnyPhrase())
+
+
+def test_annotators_are_found_by_name(frames, tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    Annotator(AnnotatorNet(AnnotatorConfig(NAMES, widths=(4, 4))), figures={}).write(folder)
+    small = find_annotator(str(folder), device="cpu")
+    assert small.names == NAMES
+    assert small.depth(frames).shape == frames.shape[:3]
+    hub = find_annotator("hub", device="cpu")
+    assert known_phrases(hub) == ()
+    with pytest.raises(ValueError, match="the depth network 'depth-anything/Depth-Anything-V2-Small-hf' is not here"):
+        hub.depth(frames)
+    with pytest.raises(ValueError, match="the detector 'IDEA-Research/grounding-dino-base' is not here"):
+        hub.segments(frames, ("robot",))
+    with pytest.raises(ValueError, match="unknown annotator 'nowhere'"):
+        find_annotator("nowhere")
