@@ -123,6 +123,7 @@ def denoise(
     negative: Float[Tensor, "b l d"] | None = None,
     action: Float[Tensor, "b t a"] | None = None,
     anchor: Anchor | None = None,
+    opposite: Network | None = None,
     watch: Callable[[int, Tensor], None] | None = None,
 ) -> Float[Tensor, "b c t h w"]:
     """The latents that ``noise`` leads to, in fp32.
@@ -139,6 +140,7 @@ def denoise(
             text dropout, when not given.
         action: conditioning of each latent frame; the same in both passes.
         anchor: a video to begin from, or to keep parts of.
+        opposite: what the second pass of guidance calls, where that is not ``network`` too.
         watch: called after every evaluation with its number, from 0, and the data that it points to.
 
     Raises:
@@ -162,6 +164,11 @@ def denoise(
         raise ValueError(f"guidance={config.guidance} needs a text embedding to guide by: use guidance=0 without one")
     if negative is not None and not config.guidance:
         raise ValueError("a negative prompt would be ignored with guidance=0")
+    if opposite is not None and (config.batched_guidance or not config.guidance):
+        raise ValueError(
+            f"an opposite network would be ignored with guidance={config.guidance:g}, "
+            f"batched_guidance={config.batched_guidance}"
+        )
     if anchor is not None and anchor.latent.shape != noise.shape:
         raise ValueError(f"the anchor's latents {tuple(anchor.latent.shape)} do not fit the noise {tuple(noise.shape)}")
     noise = noise.float()
@@ -179,11 +186,12 @@ def denoise(
     both: tuple[Pass, ...] = (cond,)
     if isinstance(context, Tensor) and config.guidance:
         negative = torch.zeros_like(context) if negative is None else negative
-        if b * t * h * w <= FEW_TOKENS if config.batched_guidance is None else config.batched_guidance:
+        few = b * t * h * w <= FEW_TOKENS and opposite is None
+        if few if config.batched_guidance is None else config.batched_guidance:
             twice = None if action is None else torch.cat([action, action])
             both = (Pass(network, config, torch.cat([context, negative]), twice),)
         else:
-            both = (cond, Pass(network, config, negative, action))
+            both = (cond, Pass(network if opposite is None else opposite, config, negative, action))
     count, done = evaluations(config.solver, times), 0
 
     def guided(latent: Tensor, timestep: Tensor, time: float) -> Tensor:

@@ -113,6 +113,7 @@ class Pipeline:
         negative: Tensor | None = None,
         anchor: Anchor | None = None,
         network: Callable[[nn.Module], Network] = lambda dit: cast(Network, dit),
+        opposite: Callable[[nn.Module], Network] | None = None,
         watch: Callable[[int, Tensor], None] | None = None,
     ) -> UInt8[ndarray, "frames h w c"]:
         """One chunk of a video, in as many latents as hold it.
@@ -121,6 +122,7 @@ class Pipeline:
             frames: how many, with those that are ``given``, which it begins with.
             seed: of the noise, taken modulo 2^32.
             network: what is sampled, made of the network when that is on the device.
+            opposite: what the second pass of guidance calls, where that is something else; made in the same way.
             watch: as of :func:`~cosmos_sim.world_model.denoise.denoise`.
         """
         known = None if given is None else self.encode(given)
@@ -143,6 +145,7 @@ class Pipeline:
                 context=context,
                 negative=negative,
                 anchor=anchor,
+                opposite=None if opposite is None else opposite(dit),
                 watch=told if watch is not None else None,
             )
         return self.tokenizer.decode(latent)[0, :frames].cpu().numpy()

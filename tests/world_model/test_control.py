@@ -170,6 +170,28 @@ def test_samplers_call_it_with_the_controls_bound():
     assert (together - alone)[:, :, 1:].abs().max() > 0.05
 
 
+def test_guidance_leads_towards_the_style_too():
+    """The second pass may be without the image: one step of Euler's rule from the noise, by the formula."""
+    own = controlled(replace(TINY, image_dim=8), "edge")
+    given = control_inputs(TINY, "edge", b=1)
+    image = torch.randn(1, 3, 8)
+    styled, plain = own.bound(given["controls"], image_context=image), own.bound(given["controls"])
+    noise = torch.randn(1, 4, 3, 4, 6, generator=torch.Generator().manual_seed(2))
+    sampling = SamplingConfig(steps=1, solver="euler", guidance=2.0)
+    (start, _) = sampling.times()
+    found = denoise(styled, noise, sampling, context=given["context"], opposite=plain)
+    told = (noise, noise.new_full((1, 3), sampling.timestep(start)), torch.zeros(1, 1, 3, 4, 6))
+    zeros = torch.zeros_like(given["context"])
+    with_style = own(*told, controls=given["controls"], context=given["context"], image_context=image)
+    without = own(*told, controls=given["controls"], context=zeros)
+    expected = noise - start * (with_style + 2 * (with_style - without))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert (denoise(styled, noise, sampling, context=given["context"]) - expected).abs().max() > 0.1
+    for change in ({"guidance": 0.0}, {"batched_guidance": True}):
+        with pytest.raises(ValueError, match="opposite network would be ignored"):
+            denoise(styled, noise, replace(sampling, **change), context=given["context"], opposite=plain)
+
+
 def test_fused_cached_and_in_bf16():
     given = control_inputs(TINY, "edge", "blur")
     own = controlled(TINY, "edge", "blur")
