@@ -151,7 +151,7 @@ def test_names_and_splits():
     assert random_scene(np.random.default_rng(1), split="test") in [SCENES[name] for name in TEST_SCENES]
     with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'val'"):
         random_scene(np.random.default_rng(1), split="val")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="Unknown scene 'purple_cub'.*Did you mean 'purple_cube'"):
+    with pytest.raises(ValueError, match=r"Unknown scene 'purple_cub'.*Did you mean 'purple_cube'"):
         find_scene("purple_cub")
 
 

@@ -78,7 +78,7 @@ def test_a_test_scene_changes_the_picture_where_it_says_and_nowhere_else(twin: C
         changed = np.abs(base[camera].astype(int) - images[camera]).max(axis=-1) > 8
         allowed = mask(segments[camera], *where) | mask(before, *where)
         beside = cv2.dilate(allowed.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # edges are mixed
-        assert (changed & ~beside).sum() <= 3, camera  # gaps in the arm that are narrower than a pixel
+        assert (changed & ~beside).sum() < 10, camera  # gaps in the arm that are narrower than a pixel
         if camera == "agentview" or allowed.sum() > 50:
             assert changed[allowed].mean() > 0.3
     assert twin.scene == replace(SCENES[name], dish_place=twin.scene.dish_place)
@@ -131,7 +131,7 @@ def test_depth_and_segments_are_true(scene: str | None, plain: CosmosTwin, twin:
         nearest = np.linalg.norm(props[0][:, None, :2] - places, axis=-1).argmin(axis=1)
         assert set(nearest) == {0, 1, 2}
         assert np.linalg.norm(props[0][:, :2] - places[nearest], axis=1).max() < 0.065
-        assert 0.8 <= props[0][:, 2].min() + 0.001
+        assert props[0][:, 2].min() + 0.001 >= 0.8
 
 
 def world_points(twin: CosmosTwin, camera: str, views: dict, segment: str) -> np.ndarray:
