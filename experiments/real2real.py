@@ -161,8 +161,8 @@ def record(path: Path, episodes: int, *, workers: int) -> Path:
 
 def augment(source: Path, path: Path, arguments: argparse.Namespace) -> Path:
     """The demonstrations and their variants, by the command that a user would run."""
-    words = ["augment", "--dataset", str(source), "--out", str(path), "--world", str(arguments.world)]
-    command([*words, "--variants", str(arguments.variants), *arguments.augment])
+    words = ["augment", "--dataset", str(source), "--out", str(path), "--model", str(arguments.world)]
+    command([*words, "--template", "lift", "--variants", str(arguments.variants), *arguments.augment])
     return path
 
 
