@@ -164,7 +164,8 @@ class Transfer(Pipeline):
             keep_steps: the last step, from 0, that holds what is kept.
             sigma_max: the noise level, up to 1, that the source is brought to and begun from: the lower, the nearer.
             overlap: last frames of a chunk that the next begins from: 1, or as many as make whole latents.
-            image_context: tokens of an image whose style is to be taken, for a network that reads one.
+            image_context: tokens of an image whose style is to be taken, for a network that reads one. Guidance leads
+                towards it too: its second pass is without the image, as in the released code.
             size: height and width of the frames that are returned; those of the controls when not given.
             watch: told after every evaluation.
 
@@ -192,6 +193,7 @@ class Transfer(Pipeline):
         negative = self.config.negative_prompt if negative_prompt is None else negative_prompt
         prompts = (prompt, negative) if sampling.guidance else (prompt,)
         made, shown = self.size_for(height, width), size or (height, width)
+        heard = {kind: video for kind, video in controls.items() if video.weight or video.mask is not None}
 
         def pieces() -> Iterator[UInt8[ndarray, "t h w 3"]]:
             context, opposite = self.embed(prompts)
@@ -201,10 +203,13 @@ class Transfer(Pipeline):
                 anchor = None
                 if source is not None:
                     anchor = self._anchor(source[window], keep, window, made, sigma_max, keep_steps)
-                bound = {kind: self._control(video, window, made) for kind, video in controls.items()}
+                bound = {kind: self._control(video, window, made) for kind, video in heard.items()}
 
                 def network(dit: nn.Module, bound: Mapping[str, Control] = bound) -> BoundNetwork:
                     return cast(ControlledDiT, dit).bound(bound, image_context=image_context)
+
+                def unstyled(dit: nn.Module, bound: Mapping[str, Control] = bound) -> BoundNetwork:
+                    return cast(ControlledDiT, dit).bound(bound)
 
                 def told(index: int, latent: Tensor, chunk: Chunk = chunk) -> None:
                     if watch is not None:
@@ -221,6 +226,7 @@ class Transfer(Pipeline):
                         negative=opposite,
                         anchor=anchor,
                         network=network,
+                        opposite=unstyled if image_context is not None and sampling.guidance else None,
                         watch=None if watch is None else told,
                     )[: chunk.frames]
                 except (FloatingPointError, ValueError) as error:
