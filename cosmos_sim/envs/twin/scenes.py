@@ -27,7 +27,7 @@ _BASE = Scene(
 
 _PURPLE_CUBE = {"cube": (0.42, 0.10, 0.60)}
 _ORANGE_DISH = {"dish": (0.95, 0.48, 0.05)}
-_BEIGE_TABLE = {"table": Surface("cloth", (0.82, 0.71, 0.52), (0.73, 0.61, 0.42))}
+_BEIGE_TABLE = {"table": Surface("cloth", (0.82, 0.71, 0.52), (0.78, 0.68, 0.49))}
 
 
 def _with_words(scene: Scene, **words: str) -> Scene:
