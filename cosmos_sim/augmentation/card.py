@@ -44,7 +44,7 @@ def card(record: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:
     return _TEXT.format(
         dataset=settings["dataset"],
         times=f"{settings['variants']} variants of each episode",
-        world=settings["world"],
+        world=settings["model"],
         sources=record["sources"],
         included="unchanged and first" if kept else "not included",
         variants=record["variants"],

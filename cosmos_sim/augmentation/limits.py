@@ -100,4 +100,9 @@ def read_limits(file: Path) -> Limits:
 def write_limits(limits: Limits, file: Path) -> None:
     """Keep ``limits`` as JSON."""
     with new_file(file) as partial:
-        partial.write_text(json.dumps({"worst": dict(limits.worst), "origin": dict(limits.origin)}, indent=1) + "\n")
+        partial.write_text(json.dumps(limits_json(limits), indent=1) + "\n")
+
+
+def limits_json(limits: Limits) -> dict[str, Any]:
+    """Limits as JSON holds them."""
+    return {"worst": dict(limits.worst), "origin": dict(limits.origin)}

@@ -61,7 +61,7 @@ def write_page(
     settings = record["settings"]
     title = escape(f"{settings['dataset']}: {record['variants']} variants of {record['sources']} episodes")
     head = (
-        f"<header><h1>{title}</h1><p>Made by <b>{escape(str(settings['world']))}</b> under "
+        f"<header><h1>{title}</h1><p>Made by <b>{escape(str(settings['model']))}</b> under "
         f"{escape(', '.join(settings['controls']))}, guidance {settings['guidance']:g}. "
         f"{len(record['rejected'])} variants were rejected by their checks and are not in the dataset, "
         f"{len(record['failed'])} could not be made.{chosen}</p>"

@@ -27,7 +27,7 @@ class AugmentConfig:
 
     dataset: str
     """A folder, the name of a recorded dataset, or a hub id."""
-    world: str
+    model: str
     """The Transfer world: shipped name, folder or hub id."""
     variants: int = 5
     """Of each episode."""
@@ -46,7 +46,7 @@ class AugmentConfig:
     annotator: str | None = None
     """Who finds the robot in what was made: ``hub``, or a trained annotator; the world's own by default."""
     checks: str | None = None
-    """The file of limits of the checks; the world's own, or set on the dataset itself, by default."""
+    """The file of limits of the checks; the annotator's own, or set on the dataset itself, by default."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.variants <= 1000:

@@ -20,7 +20,8 @@ import numpy as np
 from cosmos_sim.data.captions import EpisodeCaption
 
 _SLOT = re.compile(r"\[([A-Z][A-Z0-9_]*)\]")
-_FIELDS = ("text", "cameras", "slots")
+_FIELDS = ("text", "cameras", "slots", "differ")
+_ARTICLES = {"a", "an", "the"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Template:
     slots: Mapping[str, tuple[str, ...]]
     cameras: Mapping[str, str] = field(default_factory=dict)
     """The texts of cameras whose view :attr:`text` does not describe."""
+    differ: tuple[tuple[str, str], ...] = ()
+    """Pairs of slots that may share no word, such as a thing's colour and that of what it lies on."""
 
     def __post_init__(self) -> None:
         reached: set[str] = set()
@@ -57,6 +60,9 @@ class Template:
         for slot in self.slots:
             if slot not in reached:
                 raise ValueError(f"template {self.name!r}: slot {slot!r} stands in no text")
+        for slot in (slot for pair in self.differ for slot in pair):
+            if slot not in self.slots:
+                raise ValueError(f"template {self.name!r}: {slot!r}, which is to differ, is no slot")
 
     def _walk(self, text: str, path: tuple[str, ...], reached: set[str]) -> None:
         for slot in _SLOT.findall(text):
@@ -81,12 +87,14 @@ class Template:
         """The prompt of one variant of an episode, which depends on these numbers alone.
 
         The texts of each slot are dealt to an episode's variants in an order drawn for the episode, so that its
-        variants differ in every slot until the texts of that slot run out.
+        variants differ in every slot until the texts of that slot run out; one that shares a word with a slot from
+        which it is to differ gives way to the next.
         """
 
-        def choose(slot: str, texts: tuple[str, ...]) -> str:
+        def choose(slot: str, texts: tuple[str, ...], chosen: Mapping[str, str]) -> str:
             order = np.random.default_rng([seed, episode, crc32(slot.encode())]).permutation(len(texts))
-            return texts[order[variant % len(texts)]]
+            dealt = [texts[k] for k in np.roll(order, -(variant % len(texts)))]
+            return next((text for text in dealt if not self._clash({**chosen, slot: text})), dealt[0])
 
         return self._filled(choose)
 
@@ -103,15 +111,22 @@ class Template:
             value = values.get(slot)
             if not isinstance(value, str) or re.search(r"[\[\]\n]", value) or len(value) > 500:
                 raise ValueError(f"slot {slot!r} needs a text of one line without brackets, got {value!r}")
-        return self._filled(lambda slot, texts: values[slot])
+        if clash := self._clash(values):
+            raise ValueError(f"slots {clash[0]!r} and {clash[1]!r} are to differ, got {values}")
+        return self._filled(lambda slot, texts, chosen: values[slot])
 
-    def _filled(self, choose: Callable[[str, tuple[str, ...]], str]) -> Prompt:
+    def _clash(self, values: Mapping[str, str]) -> tuple[str, str] | None:
+        """Two slots that are to differ and share a word."""
+        words = {slot: set(text.lower().split()) - _ARTICLES for slot, text in values.items()}
+        return next((pair for pair in self.differ if words.get(pair[0], set()) & words.get(pair[1], set())), None)
+
+    def _filled(self, choose: Callable[[str, tuple[str, ...], Mapping[str, str]], str]) -> Prompt:
         values: dict[str, str] = {}
 
         def value(match: re.Match[str]) -> str:
             slot = match[1]
             if slot not in values:
-                values[slot] = _SLOT.sub(value, choose(slot, self.slots[slot]))
+                values[slot] = _SLOT.sub(value, choose(slot, self.slots[slot], values))
             return values[slot]
 
         def whole(text: str) -> str:
@@ -122,7 +137,12 @@ class Template:
 
     def as_json(self) -> dict[str, Any]:
         """The template as :func:`load_template` reads it."""
-        return {"text": self.text, "cameras": dict(self.cameras), "slots": {k: list(v) for k, v in self.slots.items()}}
+        return {
+            "text": self.text,
+            "cameras": dict(self.cameras),
+            "slots": {slot: list(texts) for slot, texts in self.slots.items()},
+            "differ": [list(pair) for pair in self.differ],
+        }
 
 
 def load_template(name: str | Path) -> Template:
@@ -153,7 +173,16 @@ def load_template(name: str | Path) -> Template:
         raise ValueError(f"{str(path)!r}: slots must map names to lists of texts")
     if not isinstance(cameras, dict) or not all(isinstance(text, str) for text in cameras.values()):
         raise ValueError(f"{str(path)!r}: cameras must map names to texts")
-    return Template(path.stem, raw["text"], {slot: tuple(texts) for slot, texts in slots.items()}, cameras)
+    differ = raw.get("differ", [])
+    if not isinstance(differ, list) or not all(_texts(pair) and len(pair) == 2 for pair in differ):
+        raise ValueError(f"{str(path)!r}: differ must list pairs of slots")
+    return Template(
+        path.stem,
+        raw["text"],
+        {slot: tuple(texts) for slot, texts in slots.items()},
+        cameras,
+        tuple((first, second) for first, second in differ),
+    )
 
 
 def template_names() -> dict[str, Path]:

@@ -15,12 +15,13 @@ from cosmos_sim.augmentation.checks import ROBOT, InverseDynamics, View, score_v
 from cosmos_sim.augmentation.control_videos import control_videos
 from cosmos_sim.augmentation.limits import Limits
 from cosmos_sim.augmentation.plan import AugmentConfig, Job
+from cosmos_sim.augmentation.transfer_video import whole_size
 from cosmos_sim.data.annotations import read_annotations
 from cosmos_sim.data.encoding import encode_video
 from cosmos_sim.data.images import stretch
 from cosmos_sim.data.lerobot import dataset_info, read_episodes
 from cosmos_sim.types import Episode
-from cosmos_sim.world_model.transfer import ControlVideo
+from cosmos_sim.world_model.control_video import ControlVideo
 from cosmos_sim.world_model.views import split_views
 
 Frames = Mapping[str, UInt8[ndarray, "t h w 3"]]
@@ -189,11 +190,10 @@ class Augmenter:
         together = [frames] if self.world.views is not None else [{camera: video} for camera, video in frames.items()]
         found = {}
         for videos in together:
-            sizes = [video.shape[1:3] for video in videos.values()]
             found["" if self.world.views is not None else next(iter(videos))] = control_videos(
                 videos,
                 self.config.specs,
-                size=self.world.size_for(sizes[0][0], sum(width for _, width in sizes)),
+                size=self.world.size_for(*whole_size(videos, list(videos))),
                 views=self.world.views,
                 annotators=readers,
                 seed=seed,

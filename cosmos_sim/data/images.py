@@ -94,6 +94,8 @@ def stretch(images: Shaped[ndarray, "t h w *c"], size: tuple[int, int]) -> Shape
     out = np.empty((len(images), *size, *images.shape[3:]), images.dtype)
     for image, to in zip(images, out, strict=True):
         to[...] = cv2.resize(image, size[::-1], interpolation=method).reshape(to.shape)
+    if images.dtype != np.uint8:  # OpenCV's averages of ones may round to above 1
+        np.clip(out, images.min(), images.max(), out=out)
     return out
 
 

@@ -6,6 +6,7 @@ A file of its own, so that processes that are started anew find it.
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -16,7 +17,7 @@ from cosmos_sim.augmentation.limits import Limits
 from cosmos_sim.augmentation.plan import AugmentConfig
 from cosmos_sim.augmentation.runners import Work
 from cosmos_sim.augmentation.variant import Augmenter
-from cosmos_sim.world_model.transfer import ControlVideo
+from cosmos_sim.world_model.control_video import ControlVideo
 
 LIMITS = Limits(
     {
@@ -80,5 +81,5 @@ def open_repainter(
     return Augmenter(config, Repainter(views, fault=fault, pause=pause), DarkRobot(), limits=LIMITS).vary
 
 
-def opener(config: AugmentConfig, **options: object) -> partial[Work]:
+def opener(config: AugmentConfig, **options: Any) -> partial[Work]:
     return partial(open_repainter, config, **options)

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from repainter import opener
 from cosmos_sim.augmentation.augment import Augmented, augment
 from cosmos_sim.augmentation.plan import AugmentConfig
 from cosmos_sim.augmentation.prompts import SampledPrompts
-from cosmos_sim.augmentation.runners import Here, Processes
+from cosmos_sim.augmentation.runners import Here
 from cosmos_sim.augmentation.template import Template
 from cosmos_sim.data.captions import EpisodeCaption, read_captions, write_captions
 from cosmos_sim.data.lerobot import dataset_info, read_episodes, write_dataset
@@ -45,7 +46,7 @@ def config(source: Path) -> AugmentConfig:
     return AugmentConfig(str(source), "repainter", variants=2, controls=("blur@none",), attempts=2)
 
 
-def run(config: AugmentConfig, out: Path, **options: object) -> Augmented:
+def run(config: AugmentConfig, out: Path, **options: Any) -> Augmented:
     return augment(config, out, prompts=PROMPTS, opener=opener(config, **options), runner=Here("cpu"), progress=False)
 
 
@@ -129,15 +130,6 @@ def test_a_finished_dataset_is_left_alone_and_other_options_are_refused(done: Au
         run(config, Path(config.dataset))
 
 
-def test_processes_make_the_same(done: Augmented, config: AugmentConfig, tmp_path: Path) -> None:
-    out = tmp_path / "made"
-    augment(config, out, prompts=PROMPTS, opener=opener(config), runner=Processes(2, ("cpu",)), progress=False)
-    assert lines(out) == lines(done.path)
-    for a, b in zip(read_episodes(out), read_episodes(done.path), strict=True):
-        for camera in SIZES:
-            np.testing.assert_array_equal(a.frames[camera], b.frames[camera])
-
-
 def test_each_camera_alone_with_a_caption_of_its_own(config: AugmentConfig, tmp_path: Path) -> None:
     some = replace(config, cameras=("hand",), episodes=(2,))
     made = augment(some, tmp_path / "made", prompts=PROMPTS, opener=opener(some, views=None), runner=Here("cpu"),
@@ -202,29 +194,54 @@ def test_faults_of_the_world_are_told(config: AugmentConfig, tmp_path: Path) -> 
         run(config, tmp_path / "made", views=("front", "wrist"))
 
 
-def test_a_killed_run_goes_on(done: Augmented, config: AugmentConfig, tmp_path: Path) -> None:
-    out = tmp_path / "made"
+def children(process: subprocess.Popen) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_killed_processes_leave_what_they_made_and_another_goes_on(
+    done: Augmented, config: AugmentConfig, tmp_path: Path
+) -> None:
+    out, staged = tmp_path / "made", tmp_path / "made.augmenting" / "variants"
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import test_augment as t\n"
-        f"t.run(t.AugmentConfig({config.dataset!r}, 'repainter', variants=2, controls=('blur@none',), attempts=2),"
-        f" t.Path({str(out)!r}), pause=0.4)"
+        "from cosmos_sim.augmentation.runners import Processes\n"
+        "if __name__ == '__main__':\n"
+        f"    config = t.AugmentConfig({config.dataset!r}, 'repainter', 2, ('blur@none',), attempts=2)\n"
+        f"    t.augment(config, {str(out)!r}, prompts=t.PROMPTS, opener=t.opener(config, pause=1.0),"
+        " runner=Processes(2, ('cpu',)))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    staged = tmp_path / "made.augmenting" / "variants"
-    until = time.monotonic() + 120
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    process = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 200
     while len(list(staged.glob("[0-9]*"))) < 2 and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
+    workers = children(process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = len(list(staged.glob("[0-9]*")))
     assert 2 <= kept < 6
+    assert len(workers) >= 2
     assert not out.exists()
+    while not all(map(gone, workers)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert all(map(gone, workers))
     with pytest.raises(ValueError, match=r"begun with other options: seed 0 there, 5 here"):
         run(replace(config, seed=5), out)
     made = run(config, out)
     assert made.new == 6 - kept
     assert lines(out) == lines(done.path)
+    for a, b in zip(read_episodes(out), read_episodes(done.path), strict=True):
+        for camera in SIZES:
+            np.testing.assert_array_equal(a.frames[camera], b.frames[camera])
     assert not staged.exists()
 
 

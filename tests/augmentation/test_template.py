@@ -48,6 +48,20 @@ def test_variants_of_an_episode_differ_in_every_slot_while_its_texts_last() -> N
     assert {prompt.slots["B"] for prompt in prompts[:3]} == set("xyz")
 
 
+def test_slots_that_are_to_differ_share_no_word() -> None:
+    slots = {"TABLE": ("a red cloth", "a Blue desk", "an oak desk"), "CUBE": ("a red", "a light blue", "a pink")}
+    free, bound = (Template("toy", "[CUBE] on [TABLE]", slots, differ=d) for d in ((), (("CUBE", "TABLE"),)))
+    drawn = [[t.sample(seed=0, episode=e, variant=v).slots for e in range(30) for v in range(3)] for t in (free, bound)]
+    clash = [sum({"red", "blue"} & set(d["TABLE"].lower().split()) & set(d["CUBE"].split()) != set() for d in some)
+             for some in drawn]  # fmt: skip
+    assert clash[0] > 10
+    assert clash[1] == 0
+    with pytest.raises(ValueError, match="slots 'CUBE' and 'TABLE' are to differ"):
+        bound.fill({"CUBE": "a red", "TABLE": "the red bench"})
+    with pytest.raises(ValueError, match="'CUP', which is to differ, is no slot"):
+        Template("toy", "[CUBE] on [TABLE]", slots, differ=(("CUP", "TABLE"),))
+
+
 def test_the_texts_of_a_slot_come_equally_often() -> None:
     template = Template("toy", "[A]", {"A": tuple("abc")})
     counts = {"a": 0, "b": 0, "c": 0}
@@ -106,7 +120,7 @@ def test_faulty_files_are_named(tmp_path: Path, content: str, message: str) -> N
 
 
 def test_a_template_comes_back_from_its_file(tmp_path: Path) -> None:
-    template = Template("mine", TEXT, SLOTS, {"wrist": "[COLOR] cube"})
+    template = Template("mine", TEXT, SLOTS, {"wrist": "[COLOR] cube"}, (("COLOR", "TABLE"),))
     (tmp_path / "mine.json").write_text(json.dumps(template.as_json()))
     assert load_template(tmp_path / "mine.json") == template
     with pytest.raises(ValueError, match="did you mean 'kitchen'"):
@@ -119,3 +133,12 @@ def test_the_packages_templates_make_many_prompts(name: str) -> None:
     prompts = {template.sample(seed=0, episode=e, variant=v).caption.caption for e in range(20) for v in range(5)}
     assert len(prompts) > 90
     assert not any(re.search(r"\[|\]|  | ,| \.", prompt) for prompt in prompts)
+
+
+def test_the_lift_template_speaks_as_the_scenes_that_the_small_world_learned_from() -> None:
+    from cosmos_sim.envs.twin.scene_words import CAPTION, KEPT_OUTLINES, WRIST_CAPTION
+
+    template = load_template("lift")
+    assert template.text == CAPTION
+    assert template.cameras == {"wrist": WRIST_CAPTION}
+    assert template.slots == KEPT_OUTLINES

@@ -40,3 +40,10 @@ def test_the_same_size_is_the_same(images):
 def test_nothing_to_stretch_is_named(images):
     with pytest.raises(ValueError, match="24x36 pixels cannot be stretched to 0x5"):
         stretch(images, (0, 5))
+
+
+def test_masks_stay_between_0_and_1():
+    for size in ((32, 32), (21, 20), (90, 40)):
+        mask = stretch(np.ones((1, 64, 80), np.float32), size)
+        assert mask.max() == 1.0
+        assert mask.min() > 0.999

@@ -1,0 +1,59 @@
+"""What makes variants, opened from its config: the world, its annotator, and the limits of the checks."""
+
+from pathlib import Path
+
+from cosmos_sim.augmentation.annotator_open import HUB, find_annotator
+from cosmos_sim.augmentation.calibration import calibrate, through_tokenizer
+from cosmos_sim.augmentation.limits import Limits, read_limits, write_limits
+from cosmos_sim.augmentation.plan import AugmentConfig
+from cosmos_sim.augmentation.runners import Work
+from cosmos_sim.augmentation.staging import Staging
+from cosmos_sim.augmentation.variant import Augmenter
+from cosmos_sim.data.lerobot import dataset_info
+from cosmos_sim.world_model.load_transfer import find_model, load_transfer
+from cosmos_sim.world_model.transfer_folder import ANNOTATOR
+
+LIMITS = "checks.json"
+"""The limits in an annotator's folder, set on real videos that it has read."""
+
+
+def open_augmenter(config: AugmentConfig, limits: Limits, device: str) -> Work:
+    """What makes the variants of ``config`` on ``device``: an opener once config and limits are bound.
+
+    Raises:
+        ValueError: as :func:`~cosmos_sim.world_model.load_transfer.load_transfer`, an unknown annotator, or cameras
+            that are not the world's.
+    """
+    world = load_transfer(config.model, device=device)
+    return Augmenter(config, world, find_annotator(annotator_name(config), device=device), limits=limits).vary
+
+
+def find_limits(config: AugmentConfig, out: Path, *, device: str) -> Limits:
+    """The limits of the checks: those of ``config``, else the annotator's own, else set on the dataset itself.
+
+    The last take a minute or more, and are kept beside ``out`` for the next time.
+
+    Raises:
+        ValueError: a file without limits, or what :func:`open_augmenter` raises.
+    """
+    if config.checks is not None:
+        return read_limits(Path(config.checks))
+    own = Path(annotator_name(config)) / LIMITS
+    if own.is_file():
+        return read_limits(own)
+    kept = Staging(out).work.path / LIMITS
+    if not kept.is_file():
+        world = load_transfer(config.model, device=device)
+        annotator = find_annotator(annotator_name(config), device=device)
+        augmenter = Augmenter(config, world, annotator, limits=Limits({}))
+        episodes = config.episodes or range(dataset_info(config.dataset).episodes)
+        write_limits(calibrate(augmenter, through_tokenizer(world), list(episodes), seed=config.seed), kept)
+    return read_limits(kept)
+
+
+def annotator_name(config: AugmentConfig) -> str:
+    """Who reads generated frames: whom the config names, else the world's own, else the hub's networks."""
+    if config.annotator is not None:
+        return config.annotator
+    own = find_model(config.model) / ANNOTATOR
+    return str(own) if own.is_dir() else HUB

@@ -1,0 +1,141 @@
+"""``cosmos-sim augment`` from end to end, with a Transfer world whose networks are real, tiny and random."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from moving_scene import STEPS, episode_of
+from small_transfer import SIZE, VIEWS, write_exports
+
+from cosmos_sim.augmentation.calibration import recolour
+from cosmos_sim.augmentation.limits import Limits, read_limits, write_limits
+from cosmos_sim.cli import main
+from cosmos_sim.data.annotations import Annotations, read_annotations, write_annotations
+from cosmos_sim.data.lerobot import read_episodes, write_dataset
+from cosmos_sim.types import Episode
+from cosmos_sim.world_model.control import KINDS
+from cosmos_sim.world_model.load_transfer import pack_transfer
+
+
+def episode(index: int) -> Episode:
+    """The cameras of the moving scene under the names that the world has."""
+    made = episode_of(index)
+    frames = dict(zip(VIEWS, made.frames.values(), strict=True))
+    return Episode(frames, made.state, made.action, made.task, made.success, made.reward)
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two episodes, the first with true annotations."""
+    folder = tmp_path_factory.mktemp("source") / "demos"
+    write_dataset((episode(index) for index in range(2)), folder)
+    (first,) = read_episodes(folder, [0])
+    names = ("background", "robot", "cube")
+    ids = {camera: (video.max(axis=3) < 75).astype(np.uint8) for camera, video in first.frames.items()}
+    depth = {camera: np.full(one.shape, 900, np.uint16) for camera, one in ids.items()}
+    write_annotations(folder, 0, Annotations(depth, ids, names))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    exports = write_exports(folder / "exports")
+    pack_transfer(
+        folder / "world",
+        model=exports / "base",
+        branches={kind: exports / kind for kind in KINDS},
+        annotator=exports / "annotator",
+        changes={"views": VIEWS, "size": SIZE, "chunk": 9},
+    )
+    return folder / "world"
+
+
+def run(demos: Path, world: Path, out: Path, *options: str) -> None:
+    files = ["--dataset", str(demos), "--model", str(world), "--out", str(out)]
+    main(["augment", *files, "--template", "lift", "--variants", "1", "--steps", "2", "--device", "cpu", *options])
+
+
+def test_a_dataset_comes_back_with_its_variants(
+    demos: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_limits(Limits({"agentview.mask_iou": -1.0}), tmp_path / "any.json")
+    out = tmp_path / "made"
+    controls = ("--controls", "edge:1.0", "blur:robot:0.5", "depth:0.5", "seg:0.5")
+    run(demos, world, out, "--checks", str(tmp_path / "any.json"), *controls)
+    assert "2 variants of 2 episodes" in capsys.readouterr().out
+    originals = list(read_episodes(demos))
+    for k, made in enumerate(read_episodes(out)):
+        assert [video.shape for video in made.frames.values()] == [v.shape for v in originals[0].frames.values()]
+        np.testing.assert_array_equal(made.action, originals[k % 2].action)
+        assert np.array_equal(made.frames["wrist"], originals[k % 2].frames["wrist"]) == (k < 2)
+    told = [json.loads(line) for line in (out / "meta" / "augmentation.jsonl").read_text().splitlines()]
+    assert told[2]["controls"] == ["edge@medium:1.0", "blur@very_low:robot:0.5", "depth:0.5", "seg:0.5"]
+    assert "agentview.mask_iou" in told[2]["scores"]
+    kept, original = read_annotations(out, 0), read_annotations(demos, 0)
+    assert kept is not None
+    assert original is not None
+    np.testing.assert_array_equal(kept.segments["wrist"], original.segments["wrist"])
+    run(demos, world, out, "--checks", str(tmp_path / "any.json"), *controls)
+    assert "complete already" in capsys.readouterr().out
+
+
+def test_limits_come_from_the_dataset_itself_where_there_are_none(
+    demos: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made"
+    with pytest.raises(SystemExit):  # a world of random weights makes nothing that passes them
+        run(demos, world, out, "--controls", "edge", "--attempts", "1")
+    assert "none of 2 variants" in capsys.readouterr().err
+    limits = read_limits(tmp_path / "made.augmenting" / "checks.json")
+    assert limits.origin["episodes"] == [0, 1]
+    assert limits.origin["videos"] == 6
+    assert limits.worst["wrist.motion"] < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--language-model", "tiny"), "language_model and language_model_url go together"),
+        (("--template", "lft"), "did you mean 'lift'"),
+        (("--workers", "0"), "workers must be at least 1, got 0"),
+        (("--cameras", "wrist"), "makes the cameras agentview, wrist side by side"),
+        (("--controls", "edge", "edge"), "two controls of one kind"),
+        (("--ray", "local"), "pip install"),
+    ],
+)
+def test_mistakes_are_told(
+    demos: Path,
+    world: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    if "--ray" in options:
+        monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    with pytest.raises(SystemExit):
+        run(demos, world, tmp_path / "made", *options)
+    assert message in capsys.readouterr().err
+
+
+def test_a_template_is_needed_for_a_world_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["augment", "--dataset", "x", "--model", "./mine", "--out", "y"])
+    assert "template is needed for './mine': kitchen, lift, tabletop" in capsys.readouterr().err
+
+
+def test_other_colours_are_the_same_in_all_cameras_and_move_nothing() -> None:
+    frames = episode(0).frames
+    seen = recolour(frames, np.random.default_rng(3))
+    again = recolour(frames, np.random.default_rng(3))
+    pairs = {}
+    for camera, video in frames.items():
+        np.testing.assert_array_equal(seen[camera], again[camera])
+        for before, after in zip(video.reshape(-1, 3), seen[camera].reshape(-1, 3), strict=True):
+            assert pairs.setdefault(tuple(before), tuple(after)) == tuple(after)
+    assert len(next(iter(seen.values()))) == STEPS
+    assert sum(before != after for before, after in pairs.items()) > 3
