@@ -11,8 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from cosmos_sim.augmentation.annotator_hub import hub_folder, load_network
-from cosmos_sim.augmentation.annotators import BACKGROUND
-from cosmos_sim.data.segments import Segments
+from cosmos_sim.data.segments import BACKGROUND, Segments
 from cosmos_sim.training.device import select_device
 
 DETECTOR = "IDEA-Research/grounding-dino-base"

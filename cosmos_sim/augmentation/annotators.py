@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 from cosmos_sim.augmentation.controls import meant
 from cosmos_sim.data.annotations import Annotations, read_annotations
-from cosmos_sim.data.segments import Segments
-
-BACKGROUND = "background"
+from cosmos_sim.data.segments import BACKGROUND, Segments
 
 
 class Annotator(Protocol):
@@ -76,7 +73,7 @@ class Recorded:
             ValueError: a name that is not among the recorded ones, or frames of another number or size.
         """
         self._check(frames)
-        return choose_segments(Segments(self._annotations.segments[self._camera], self.names), phrases)
+        return Segments(self._annotations.segments[self._camera], self.names).choose(phrases)
 
     def _check(self, frames: ndarray) -> None:
         expected = self._annotations.depth[self._camera].shape
@@ -84,20 +81,6 @@ class Recorded:
             raise ValueError(
                 f"annotations of camera {self._camera!r} are of t h w {expected}, the frames are {frames.shape}"
             )
-
-
-def choose_segments(segments: Segments, phrases: Sequence[str]) -> Segments:
-    """Only ``phrases``, in their order, from id 1 on; all the rest becomes the background, id 0.
-
-    Raises:
-        ValueError: a phrase that is none of the names, or comes twice.
-    """
-    table = np.zeros(256, np.uint8)
-    for k, phrase in enumerate(phrases, start=1):
-        if phrase not in segments.names:
-            raise ValueError(f"unknown segment {phrase!r}: {meant(phrase, segments.names)}")
-        table[segments.names.index(phrase)] = k
-    return Segments(table[segments.ids], (BACKGROUND, *phrases))
 
 
 def known_phrases(annotator: Annotator) -> tuple[str, ...]:

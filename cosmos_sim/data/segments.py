@@ -1,10 +1,15 @@
 """What each pixel of a video belongs to."""
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from numpy import ndarray
+
+BACKGROUND = "background"
+"""The name of what is none of the segments looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +32,22 @@ class Segments:
 
     def mask(self, name: str) -> Bool[ndarray, "t h w"]:
         """Which pixels belong to ``name``; :class:`ValueError` if there is none of that name."""
+        return self.ids == self._index(name)
+
+    def choose(self, names: Sequence[str]) -> "Segments":
+        """Only ``names``, in their order, from id 1 on; all the rest becomes the background, id 0.
+
+        Raises:
+            ValueError: for a name that there is none of, or that comes twice.
+        """
+        table = np.zeros(256, np.uint8)
+        for k, name in enumerate(names, start=1):
+            table[self._index(name)] = k
+        return Segments(table[self.ids], (BACKGROUND, *names))
+
+    def _index(self, name: str) -> int:
         if name not in self.names:
-            raise ValueError(f"there is no segment {name!r}; there are {', '.join(self.names)}")
-        return self.ids == self.names.index(name)
+            near = difflib.get_close_matches(name, self.names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(self.names)}"
+            raise ValueError(f"unknown segment {name!r}: {hint}")
+        return self.names.index(name)

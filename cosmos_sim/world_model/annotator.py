@@ -4,7 +4,6 @@ Trained on a simulator's true annotations (:mod:`cosmos_sim.world_model.recipes.
 world has generated, of which no truth exists. A tool for scenes like those that it was trained in, and no others.
 """
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from cosmos_sim.data.segments import Segments
 KIND, FORMAT = "annotator", 1
 WEIGHTS = "model.safetensors"
 GROUPS = 4
-BACKGROUND = "background"
 _BATCH = 16
 
 
@@ -173,16 +171,7 @@ class Annotator:
         Raises:
             ValueError: for a name that it does not know.
         """
-        for phrase in phrases:
-            if phrase not in self.names:
-                near = difflib.get_close_matches(phrase, self.names, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"the annotator knows {', '.join(self.names)}, not {phrase!r}{hint}")
-        own = self.read(frames).segments.ids
-        table = np.zeros(len(self.names), np.uint8)
-        for index, phrase in enumerate(phrases):
-            table[self.names.index(phrase)] = index + 1
-        return Segments(table[own], (BACKGROUND, *phrases))
+        return self.read(frames).segments.choose(phrases)
 
     def write(self, folder: Path) -> None:
         """config.json, model.safetensors (fp32) and README.md, into an existing folder."""

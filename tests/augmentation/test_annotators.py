@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cosmos_sim.augmentation.annotator_open import find_annotator
-from cosmos_sim.augmentation.annotators import Recorded, choose_segments, known_phrases
+from cosmos_sim.augmentation.annotators import Recorded, known_phrases
 from cosmos_sim.augmentation.control_spec import parse_control
 from cosmos_sim.augmentation.controls import blur, depth_frames, edge, segment_frames
 from cosmos_sim.augmentation.extract import control_frames, control_mask
@@ -56,7 +56,7 @@ def test_what_was_recorded_is_of_its_own_frames(annotations, frames):
 
 def test_segments_of_repeated_names_are_refused(annotations):
     with pytest.raises(ValueError, match="different names"):
-        choose_segments(Segments(annotations.segments["wrist"], NAMES), ("cube", "cube"))
+        Segments(annotations.segments["wrist"], NAMES).choose(("cube", "cube"))
 
 
 def test_each_control_is_made_as_it_is_asked_for(annotations, frames):

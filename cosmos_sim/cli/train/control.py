@@ -187,8 +187,8 @@ def _extractor(kind: str) -> "Extractor":
     Raises:
         ValueError: there is no such control.
     """
-    from cosmos_sim.augmentation.annotators import BACKGROUND, choose_segments
     from cosmos_sim.augmentation.controls import choose, depth_frames, random_blur, random_edge, segment_frames
+    from cosmos_sim.data.segments import BACKGROUND
     from cosmos_sim.world_model.recipes.control_extract import Extractor, View
 
     def depth(view: View, seed: int) -> "UInt8[ndarray, 't h w 3']":
@@ -198,7 +198,7 @@ def _extractor(kind: str) -> "Extractor":
     def segments(view: View, seed: int) -> "UInt8[ndarray, 't h w 3']":
         assert view.segments is not None
         named = [name for name in view.segments.names if name != BACKGROUND]
-        return segment_frames(choose_segments(view.segments, named).ids, seed)
+        return segment_frames(view.segments.choose(named).ids, seed)
 
     known = {
         "edge": Extractor("edge", lambda view, seed: random_edge(view.frames, seed)),
