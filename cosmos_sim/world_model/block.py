@@ -95,7 +95,7 @@ def fuse_blocks(owner: nn.Module, name: str) -> None:
     The latter go to ``owner.adaln_modulations``, which is ``None`` until then.
     """
     if owner.adaln_modulations is not None:
-        return
+    if "adaln_modulations" in dict(owner.named_children()):
     blocks = cast(Sequence[Block], owner.get_submodule(name))
     for block in blocks:
         block.self_attn.fuse()
