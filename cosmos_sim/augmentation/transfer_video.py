@@ -23,7 +23,7 @@ from cosmos_sim.training.video import write_mp4
 from cosmos_sim.world_model.chunks import Chunk
 from cosmos_sim.world_model.control_video import ControlVideo
 from cosmos_sim.world_model.transfer import Transfer
-from cosmos_sim.world_model.views import join_views, split_views
+from cosmos_sim.world_model.views import join_views, split_views, whole_size
 
 ALONE = "video"
 """What a world without views calls its one video."""
@@ -164,11 +164,6 @@ def read_video(path: Path) -> tuple[UInt8[ndarray, "t h w 3"], float]:
         raise ValueError(f"{str(path)!r} holds no frames")
     with SequentialVideo(path) as video:
         return np.stack(frames), video.header().fps
-
-
-def whole_size(sources: Mapping[str, ndarray], views: Sequence[str]) -> tuple[int, int]:
-    """Height and width of the sources side by side, as high as the highest."""
-    return max(sources[view].shape[1] for view in views), sum(sources[view].shape[2] for view in views)
 
 
 def _controls(

@@ -15,14 +15,13 @@ from cosmos_sim.augmentation.checks import ROBOT, InverseDynamics, View, score_v
 from cosmos_sim.augmentation.control_videos import control_videos
 from cosmos_sim.augmentation.limits import Limits
 from cosmos_sim.augmentation.plan import AugmentConfig, Job
-from cosmos_sim.augmentation.transfer_video import whole_size
 from cosmos_sim.data.annotations import read_annotations
 from cosmos_sim.data.encoding import encode_video
 from cosmos_sim.data.images import stretch
 from cosmos_sim.data.lerobot import dataset_info, read_episodes
 from cosmos_sim.types import Episode
 from cosmos_sim.world_model.control_video import ControlVideo
-from cosmos_sim.world_model.views import split_views
+from cosmos_sim.world_model.views import split_views, whole_size
 
 Frames = Mapping[str, UInt8[ndarray, "t h w 3"]]
 

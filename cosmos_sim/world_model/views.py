@@ -56,6 +56,11 @@ def split_views(
     return {view: stretch(part, sizes[view]) if sizes else part for view, part in parts.items()}
 
 
+def whole_size(videos: Mapping[str, Video], views: Sequence[str]) -> tuple[int, int]:
+    """Height and width of the videos of ``views`` side by side, as high as the highest."""
+    return max(videos[view].shape[1] for view in views), sum(videos[view].shape[2] for view in views)
+
+
 def view_size(views: Sequence[str], size: tuple[int, int]) -> tuple[int, int]:
     """Height and width of each of ``views`` in frames of ``size``.
 
