@@ -94,8 +94,8 @@ def fuse_blocks(owner: nn.Module, name: str) -> None:
 
     The latter go to ``owner.adaln_modulations``, which is ``None`` until then.
     """
-    if owner.adaln_modulations is not None:
     if "adaln_modulations" in dict(owner.named_children()):
+        return
     blocks = cast(Sequence[Block], owner.get_submodule(name))
     for block in blocks:
         block.self_attn.fuse()
