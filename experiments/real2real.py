@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from real2real_film import film_grid, film_trials
 from real2real_table import chart, figures, table
 
@@ -176,7 +177,8 @@ def finished(jobs: Sequence[Job], *, workers: int) -> Iterable[Job]:
 
 
 def judge(job: Job) -> Job:
-    """Train the policy unless that is done, and try it where that is not done."""
+    """Train the policy unless that is done, and try it where that is not done, on one core."""
+    torch.set_num_threads(1)
     train(recipe(job), schedule(job), job.run)
     missing = [scene for scene in job.scenes if not job.trials(scene).is_file()]
     if missing:
