@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,18 +101,21 @@ def augment(
 def _make(jobs: Sequence[Job], opener: Opener, runner: Runner, staging: Staging, bar: tqdm) -> dict[str, str]:
     """Do ``jobs`` and stage what comes of them; returns those that could not be done, and why."""
     failed: dict[str, str] = {}
-    for job, outcome in runner(opener, jobs) if jobs else ():
-        bar.update()
-        where = f"episode {job.episode}, variant {job.variant}"
-        if isinstance(outcome, Failure):
-            if outcome.final:
-                raise ValueError(outcome.reason)
-            bar.write(f"{where} could not be made: {outcome.reason}")
-            failed[job.name] = outcome.reason
-            continue
-        staging.save(job, outcome)
-        if not outcome.accepted:
-            bar.write(f"{where} is rejected: {'; '.join(outcome.attempts[-1].faults)}")
+    if not jobs:
+        return failed
+    with closing(runner(opener, jobs)) as outcomes:
+        for job, outcome in outcomes:
+            bar.update()
+            where = f"episode {job.episode}, variant {job.variant}"
+            if isinstance(outcome, Failure):
+                if outcome.final:
+                    raise ValueError(outcome.reason)
+                bar.write(f"{where} could not be made: {outcome.reason}")
+                failed[job.name] = outcome.reason
+                continue
+            staging.save(job, outcome)
+            if not outcome.accepted:
+                bar.write(f"{where} is rejected: {'; '.join(outcome.attempts[-1].faults)}")
     return failed
 
 

@@ -1,7 +1,7 @@
 """Variants made on the machines of a Ray cluster (``pip install ray``), each process with its share of a GPU."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ class RayRunner:
     cpus: float = 1.0
     """Processors that each process is given."""
 
-    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Generator[Outcome]:
         ray = import_ray()
         started = not ray.is_initialized()
         if started:
@@ -35,7 +35,7 @@ class RayRunner:
         try:
             yield from _spread(ray, workers, list(jobs))
         except ray.exceptions.RayError as error:
-            raise OSError(f"Ray could not go on; what is done is kept: {str(error).splitlines()[0]}") from error
+            raise OSError(f"Ray could not go on ({str(error).splitlines()[0]})") from error
         finally:
             for worker in workers:
                 ray.kill(worker)

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ Outcome = tuple[Job, Variant | Failure]
 
 
 class Runner(Protocol):
-    """Does jobs, in whatever order they come; closing the iterator early stops what is under way."""
+    """Does jobs, in whatever order they come; closing it early stops what is under way."""
 
-    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Iterator[Outcome]: ...
+    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Generator[Outcome]: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Here:
 
     device: str
 
-    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Generator[Outcome]:
         worker = Worker(opener, self.device)
         for job in jobs:
             yield job, worker.do(job)
@@ -60,7 +60,8 @@ class Processes:
     workers: int
     devices: tuple[str, ...]
 
-    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Generator[Outcome]:
+        others = multiprocessing.active_children()
         context = multiprocessing.get_context("spawn")
         count = min(self.workers, len(jobs))
         places = context.Queue()
@@ -75,7 +76,12 @@ class Processes:
             for future in as_completed(futures):
                 yield futures.pop(future), future.result()
         except BrokenProcessPool as error:
-            raise OSError("a process that made variants died; what is done is kept") from error
+            raise OSError("a process that made variants died") from error
+        except GeneratorExit:
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()  # what is under way may take many minutes
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
