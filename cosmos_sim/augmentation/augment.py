@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cosmos_sim.augmentation.export import export
+from cosmos_sim.augmentation.export import RECORD, export
 from cosmos_sim.augmentation.plan import AugmentConfig, Job, jobs_of
 from cosmos_sim.augmentation.prompts import Prompts
 from cosmos_sim.augmentation.runners import Failure, Opener, Runner
@@ -17,9 +17,6 @@ from cosmos_sim.augmentation.staging import Staging
 from cosmos_sim.augmentation.template import Prompt
 from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.data.work_folder import differences
-
-RECORD = "augmentation.json"
-"""In ``meta``: what the whole dataset was made with and of."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.data.lerobot_copy import EpisodeCopy, copy_dataset
 
 PAGE = "augmentation.html"
+RECORD = "augmentation.json"
+"""In ``meta``: what the whole dataset was made with and of."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def export(
         _copy_sidecars(source, folder, entries)
         lines = [_line(k, entry, config) for k, entry in enumerate(entries)]
         (folder / "meta" / "augmentation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        (folder / "meta" / "augmentation.json").write_text(json.dumps(told, indent=1) + "\n")
+        (folder / "meta" / RECORD).write_text(json.dumps(told, indent=1) + "\n")
         (folder / "README.md").write_text(card(told, lines))
         write_page(folder / PAGE, source, entries, rejected, told)
 

@@ -91,8 +91,7 @@ def read_limits(file: Path) -> Limits:
         ValueError: naming the file, if it is missing or holds none.
     """
     try:
-        raw = json.loads(file.read_text())
-        return Limits({str(k): float(v) for k, v in raw["worst"].items()}, raw["origin"])
+        return limits_from(json.loads(file.read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{str(file)!r} holds no limits of checks: {error}") from error
 
@@ -101,6 +100,11 @@ def write_limits(limits: Limits, file: Path) -> None:
     """Keep ``limits`` as JSON."""
     with new_file(file) as partial:
         partial.write_text(json.dumps(limits_json(limits), indent=1) + "\n")
+
+
+def limits_from(raw: Mapping[str, Any]) -> Limits:
+    """What :func:`limits_json` gave."""
+    return Limits({str(name): float(value) for name, value in raw["worst"].items()}, raw["origin"])
 
 
 def limits_json(limits: Limits) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """What makes variants, opened from its config: the world, its annotator, and the limits of the checks."""
 
+import json
 from pathlib import Path
 
 from cosmos_sim.augmentation.annotator_open import HUB, find_annotator
 from cosmos_sim.augmentation.calibration import calibrate, through_tokenizer
-from cosmos_sim.augmentation.limits import Limits, read_limits, write_limits
+from cosmos_sim.augmentation.export import RECORD
+from cosmos_sim.augmentation.limits import Limits, limits_from, read_limits, write_limits
 from cosmos_sim.augmentation.plan import AugmentConfig
 from cosmos_sim.augmentation.runners import Work
 from cosmos_sim.augmentation.staging import Staging
@@ -31,23 +33,28 @@ def open_augmenter(config: AugmentConfig, limits: Limits, device: str) -> Work:
 def find_limits(config: AugmentConfig, out: Path, *, device: str) -> Limits:
     """The limits of the checks: those of ``config``, else the annotator's own, else set on the dataset itself.
 
-    The last take a minute or more, and are kept beside ``out`` for the next time.
+    The last take a minute or more, and are kept beside ``out`` until all is done.
 
     Raises:
-        ValueError: a file without limits, or what :func:`open_augmenter` raises.
+        ValueError: a file without limits, or what :func:`open_augmenter` and :meth:`Staging.opened` raise.
     """
     if config.checks is not None:
         return read_limits(Path(config.checks))
     own = Path(annotator_name(config)) / LIMITS
     if own.is_file():
         return read_limits(own)
-    kept = Staging(out).work.path / LIMITS
-    if not kept.is_file():
-        world = load_transfer(config.model, device=device)
-        annotator = find_annotator(annotator_name(config), device=device)
-        augmenter = Augmenter(config, world, annotator, limits=Limits({}))
-        episodes = config.episodes or range(dataset_info(config.dataset).episodes)
-        write_limits(calibrate(augmenter, through_tokenizer(world), list(episodes), seed=config.seed), kept)
+    done = out / "meta" / RECORD
+    if done.is_file():
+        return limits_from(json.loads(done.read_text())["checks"])
+    staging = Staging(out)
+    kept = staging.work.path / LIMITS
+    with staging.opened(config):
+        if not kept.is_file():
+            world = load_transfer(config.model, device=device)
+            annotator = find_annotator(annotator_name(config), device=device)
+            augmenter = Augmenter(config, world, annotator, limits=Limits({}))
+            episodes = config.episodes or range(dataset_info(config.dataset).episodes)
+            write_limits(calibrate(augmenter, through_tokenizer(world), list(episodes), seed=config.seed), kept)
     return read_limits(kept)
 
 

@@ -64,7 +64,7 @@ class AugmentConfig:
         for name, values in (("episodes", self.episodes), ("cameras", self.cameras)):
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"{name} must be at least one, each once, got {values}")
-        self.specs  # noqa: B018  (parsed here so that a mistake is told where it is made)
+        parse_controls(self.controls)
 
     @property
     def specs(self) -> tuple[ControlSpec, ...]:

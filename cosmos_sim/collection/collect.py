@@ -2,15 +2,11 @@
 
 import json
 import multiprocessing
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +17,7 @@ from cosmos_sim.collection.card import card
 from cosmos_sim.collection.plan import SKILLS, CollectionConfig, plan_episode, plan_scene
 from cosmos_sim.collection.staging import Staging
 from cosmos_sim.data.captions import EpisodeCaption, write_captions
+from cosmos_sim.data.processes import serve_parent
 from cosmos_sim.types import Episode, Policy
 
 if TYPE_CHECKING:
@@ -145,23 +142,14 @@ _worker: _Worker | None = None
 
 
 def _start_worker(config: CollectionConfig, staging: Staging) -> None:
-    """Make this process ready to record: it leaves Ctrl-C to its parent and dies with it."""
+    """Make this process ready to record."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    serve_parent()
     from cosmos_sim.envs.twin.env import CosmosTwin
 
     scene = plan_scene(config, 0)
     twin = CosmosTwin(config.task, horizon=config.length, terminate_on_success=False, scene=scene)
     _worker = _Worker(config, staging, twin, {})
-
-
-def _die_with_parent() -> None:
-    """A killed parent closes no queue: without this its processes would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _record_one(index: int) -> bool:
@@ -217,7 +205,7 @@ def _assemble(config: CollectionConfig, staging: Staging, out: Path, *, progress
         write_captions(temporary, captions)
     if config.annotate:
         shutil.copytree(staging.annotations / "meta", temporary / "meta", dirs_exist_ok=True)
-    record = {"config": {**asdict(config), "shares": dict(config.shares)}, "episodes": entries}
+    record = {"config": config.as_json(), "episodes": entries}
     (temporary / "meta" / "collection.json").write_text(json.dumps(record, indent=1))
     (temporary / "README.md").write_text(card(config, entries))
     temporary.rename(out)

@@ -2,13 +2,15 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from cosmos_sim.data.work_folder import differences
 from cosmos_sim.envs.twin.random_scenes import random_scene
 from cosmos_sim.envs.twin.scene import Scene
 from cosmos_sim.envs.twin.scenes import find_scene
@@ -66,11 +68,17 @@ class CollectionConfig:
             if self.scenes != RANDOM:
                 find_scene(self.scenes)
 
+    def as_json(self) -> dict[str, Any]:
+        """The config as JSON holds it."""
+        return {**vars(self), "shares": dict(self.shares)}
+
+    def defaults(self) -> dict[str, Any]:
+        """What a config was in fields that collections did not tell before there were such."""
+        return {field.name: field.default for field in fields(self) if field.default is not MISSING}
+
     def differences(self, other: Mapping[str, object]) -> list[str]:
         """What of ``other``, a config as JSON holds it, is not as here: ``"seed 0 there, 1 here"``."""
-        mine = {**vars(self), "shares": dict(self.shares)}
-        theirs = {field.name: other.get(field.name, field.default) for field in fields(self)}
-        return [f"{key} {theirs[key]!r} there, {mine[key]!r} here" for key in mine if theirs[key] != mine[key]]
+        return differences(self.as_json(), {**self.defaults(), **other})
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,8 @@
 """Episodes that are recorded but not yet a dataset: one file each, whole or not there."""
 
-import fcntl
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import numpy as np
 from cosmos_sim.collection.plan import CollectionConfig
 from cosmos_sim.data.annotations import write_annotations
 from cosmos_sim.data.files import new_file
+from cosmos_sim.data.work_folder import WorkFolder
 from cosmos_sim.envs.twin.scene import Scene
 from cosmos_sim.types import Episode
 
@@ -21,41 +19,18 @@ class Staging:
     """The folder ``<out>.collecting`` beside a dataset that is being collected."""
 
     def __init__(self, out: Path) -> None:
-        self.folder = out.with_name(f"{out.name}.collecting")
-        self._config = self.folder / "config.json"
+        self._work = WorkFolder(out, "collecting")
+        self.folder = self._work.path
         self._episodes = self.folder / "episodes"
         self.annotations = self.folder / "annotated"
         """Annotations of the episodes, each file as the dataset will hold it, below this folder's ``meta``."""
 
     @contextmanager
     def opened(self, config: CollectionConfig) -> Iterator[None]:
-        """Hold the folder for this process alone, after making it or checking that it was begun with ``config``.
-
-        Raises:
-            ValueError: if it was begun with another config, naming the difference, or another process collects into it.
-        """
-        self._episodes.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"another process is collecting into {str(self.folder)!r}") from None
-            self._check(config)
-            for stale in self.folder.rglob(".*.partial"):
-                stale.unlink(missing_ok=True)
+        """Hold the folder for this process alone; see :meth:`WorkFolder.opened`."""
+        with self._work.opened(config.as_json(), defaults=config.defaults()):
+            self._episodes.mkdir(exist_ok=True)
             yield
-
-    def _check(self, config: CollectionConfig) -> None:
-        if self._config.is_file():
-            differences = config.differences(json.loads(self._config.read_text()))
-            if differences:
-                raise ValueError(
-                    f"{str(self.folder)!r} was begun with other options: {'; '.join(differences)}. "
-                    "Repeat those to continue, or delete the folder to begin anew"
-                )
-            return
-        with new_file(self._config) as partial:
-            partial.write_text(json.dumps({**asdict(config), "shares": dict(config.shares)}, indent=2))
 
     def recorded(self) -> set[int]:
         """The indices of the episodes that are here."""
@@ -105,7 +80,7 @@ class Staging:
 
     def remove(self) -> None:
         """Delete the folder, if it is there."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._work.remove()
 
     def _file(self, index: int) -> Path:
         return self._episodes / f"{index:06d}.npz"

@@ -24,8 +24,12 @@ class WorkFolder:
         self.path = out.with_name(f"{out.name}.{doing}")
 
     @contextmanager
-    def opened(self, options: Mapping[str, Any]) -> Iterator[None]:
+    def opened(self, options: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> Iterator[None]:
         """Hold the folder for this process alone, after making it or checking that it was begun with ``options``.
+
+        Args:
+            options: what the result is made with, as JSON can hold it.
+            defaults: what options were that a folder does not tell, which was begun before there were such.
 
         Raises:
             ValueError: if it was begun with others, naming the difference, or another process holds it.
@@ -36,20 +40,22 @@ class WorkFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"another process is {self.doing} into {str(self.path)!r}") from None
-            self._check(options)
+            self._check(options, defaults or {})
+            for stale in [*self.path.rglob(".*.partial")]:
+                stale.unlink(missing_ok=True) if stale.is_file() else shutil.rmtree(stale, ignore_errors=True)
             yield
 
     def remove(self) -> None:
         """Delete the folder, if it is there."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _check(self, options: Mapping[str, Any]) -> None:
+    def _check(self, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
         file = self.path / "config.json"
         if not file.is_file():
             with new_file(file) as partial:
                 partial.write_text(json.dumps(options, indent=2))
             return
-        found = differences(options, json.loads(file.read_text()))
+        found = differences(options, {**defaults, **json.loads(file.read_text())})
         if found:
             raise ValueError(
                 f"{str(self.path)!r} was begun with other options: {'; '.join(found)}. "

@@ -120,6 +120,30 @@ def test_lerobot_opens_it(done: Augmented) -> None:
         assert dataset[index]["observation.images.hand"].shape == (3, *SIZES["hand"])
 
 
+def test_lerobot_trains_on_it(done: Augmented, tmp_path: Path) -> None:
+    from lerobot.configs.default import DatasetConfig
+    from lerobot.configs.train import TrainPipelineConfig
+    from lerobot.policies.act.configuration_act import ACTConfig
+    from lerobot.scripts.lerobot_train import train
+
+    policy = ACTConfig(
+        device="cpu",
+        push_to_hub=False,
+        pretrained_backbone_weights=None,
+        dim_model=16,
+        n_heads=2,
+        dim_feedforward=16,
+        n_encoder_layers=1,
+        n_vae_encoder_layers=1,
+        chunk_size=3,
+        n_action_steps=3,
+    )
+    data = DatasetConfig("made", root=str(done.path), video_backend="pyav")
+    out = tmp_path / "run"
+    train(TrainPipelineConfig(data, policy=policy, output_dir=out, steps=1, batch_size=2, num_workers=0))
+    assert list(out.glob("checkpoints/*/pretrained_model/model.safetensors"))
+
+
 def test_a_finished_dataset_is_left_alone_and_other_options_are_refused(done: Augmented, config: AugmentConfig) -> None:
     before = (done.path / "meta" / "info.json").stat().st_mtime_ns
     assert run(config, done.path, fault="broken") == replace(done, new=0)
@@ -221,7 +245,7 @@ def test_killed_processes_leave_what_they_made_and_another_goes_on(
     script = tmp_path / "script.py"
     script.write_text(code)
     process = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 200
+    until = time.monotonic() + 240
     while len(list(staged.glob("[0-9]*"))) < 2 and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     workers = children(process)
