@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cosmos_sim.world_model.attention import KeysValues
 from cosmos_sim.world_model.block import Block, Signal, fuse_blocks, modulations_of
-from cosmos_sim.world_model.control_weights import Control, shares
+from cosmos_sim.world_model.control_weights import Control, shares, weighed
 from cosmos_sim.world_model.dit import DiT, DiTConfig, Layer, cast_weights, initialise, make_block, run
 from cosmos_sim.world_model.embedders import PatchEmbed, patchify
 from cosmos_sim.world_model.first_block import FirstBlockCache
@@ -45,7 +45,13 @@ class ControlConfig:
 
     @classmethod
     def beside(cls, base: DiTConfig, *, blocks: int = 4) -> "ControlConfig":
-        """For any transformer: at most so many blocks, evenly over its depth, and no more channels than it has data."""
+        """For any transformer: at most so many blocks, evenly over its depth, and no more channels than it has data.
+
+        Raises:
+            ValueError: ``blocks`` is below 1.
+        """
+        if blocks < 1:
+            raise ValueError(f"blocks must be at least 1, not {blocks}")
         every = -(-base.num_blocks // blocks)
         return cls(blocks=-(-base.num_blocks // every), every=every, channels=base.latent_channels + base.masks)
 
@@ -265,7 +271,7 @@ class ControlledDiT(nn.Module):
     ) -> "BoundNetwork":
         """This network with its controls given: what :func:`~cosmos_sim.world_model.denoise.denoise` calls."""
         self._known(controls)
-        return BoundNetwork(self, {kind: controls[kind] for kind in shares(controls)}, image_context)
+        return BoundNetwork(self, weighed(controls), image_context)
 
     def fuse(self) -> "ControlledDiT":
         """As :meth:`DiT.fuse <cosmos_sim.world_model.dit.DiT.fuse>`, in the transformer and in every branch."""

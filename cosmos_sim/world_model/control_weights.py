@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +61,19 @@ def shares(controls: Mapping[str, Control]) -> dict[str, float | Float[Tensor, "
     }
     total = torch.stack(list(maps.values())).sum(dim=0).clamp_min(1)
     return {kind: (weight / total)[..., None] for kind, weight in maps.items() if weight.any()}
+
+
+def weighed(controls: Mapping[str, Control]) -> dict[str, Control]:
+    """The controls that have any weight, with their :func:`shares` for weights: shares of these are the same again.
+
+    To leave a control out for its empty map is not the same: the others would no longer be maps.
+    """
+    return {
+        kind: replace(controls[kind], weight=1.0, weight_map=share[..., 0])
+        if isinstance(share, Tensor)
+        else controls[kind]
+        for kind, share in shares(controls).items()
+    }
 
 
 def token_weights(mask: Float[Tensor, "t h w"], *, tokens: tuple[int, int, int]) -> Float[Tensor, "t h w"]:

@@ -170,6 +170,22 @@ def test_samplers_call_it_with_the_controls_bound():
     assert (together - alone)[:, :, 1:].abs().max() > 0.05
 
 
+def test_bound_controls_weigh_what_they_weigh_unbound():
+    """A control whose map is empty in a chunk goes; the other, above 1, stays capped as it is beside a map."""
+    own = controlled(TINY, "edge", "seg")
+    given = control_inputs(TINY, "edge", "seg")
+    controls = given.pop("controls")
+    controls = {
+        "edge": replace(controls["edge"], weight=2.0),
+        "seg": replace(controls["seg"], weight_map=torch.zeros(2, 3, 2, 3)),
+    }
+    expected = own(**given, controls=controls)
+    context = given.pop("context")
+    network = own.bound(controls)
+    torch.testing.assert_close(network(**given, context=network.encode_context(context)), expected)
+    assert list(network.controls) == ["edge"]
+
+
 def test_guidance_leads_towards_the_style_too():
     """The second pass may be without the image: one step of Euler's rule from the noise, by the formula."""
     own = controlled(replace(TINY, image_dim=8), "edge")
@@ -246,6 +262,8 @@ def test_refusals():
         ControlBranch(TINY, ControlConfig(blocks=1, every=1, channels=5))
     with pytest.raises(ValueError, match="every must be at least 1, not 0"):
         ControlConfig(every=0)
+    with pytest.raises(ValueError, match="blocks must be at least 1, not 0"):
+        ControlConfig.beside(TINY, blocks=0)
     with pytest.raises(ValueError, match="at least one branch"):
         ControlledDiT(DiT(TINY), {})
     other: DiTConfig = replace(TINY, num_blocks=2)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.interpolate import RegularGridInterpolator
 
-from cosmos_sim.world_model.control_weights import Control, shares, token_weights
+from cosmos_sim.world_model.control_weights import Control, shares, token_weights, weighed
 
 
 def resized(volume: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
@@ -69,3 +69,18 @@ def test_shares():
     silent = shares({"edge": Control(latent, 2.0, torch.zeros(1, 1, 1, 2)), "seg": Control(latent, 2.0)})
     assert list(silent) == ["seg"]
     assert torch.equal(silent["seg"], torch.ones(1, 1, 1, 2, 1))
+
+
+def test_weighed_once_shares_stay():
+    """Also where an empty map, which goes, was the only one: what is left is still capped."""
+    latent, nowhere = torch.zeros(1, 2, 1, 4, 4), torch.zeros(1, 1, 1, 2)
+    where = torch.tensor([[[[0.2, 1.0]]]])
+    for controls in (
+        {"edge": Control(latent, 2.0, nowhere), "seg": Control(latent, 2.0)},
+        {"edge": Control(latent, 2.0, where), "seg": Control(latent, 0.0), "blur": Control(latent, 0.7)},
+        {"edge": Control(latent, 2.0), "seg": Control(latent, 0.0)},
+    ):
+        expected, found = shares(controls), shares(weighed(controls))
+        assert list(found) == list(weighed(controls)) == list(expected)
+        for kind, share in expected.items():
+            torch.testing.assert_close(found[kind], share)
