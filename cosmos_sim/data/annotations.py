@@ -6,6 +6,7 @@ holds ``depth.<camera>`` and ``segments.<camera>``, and ``meta/segments.json`` n
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ def read_annotations(dataset: Path, episode: int) -> Annotations | None:
             depth = {key.removeprefix(_DEPTH): arrays[key] for key in arrays if key.startswith(_DEPTH)}
             segments = {key.removeprefix(_SEGMENTS): arrays[key] for key in arrays if key.startswith(_SEGMENTS)}
         return Annotations(depth, segments, names)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{str(file)!r} does not hold annotations: {error}") from error
 
 

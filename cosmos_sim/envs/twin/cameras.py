@@ -128,10 +128,9 @@ class Cameras:
 
     def close(self) -> None:
         """Free the OpenGL context; further calls do nothing."""
-        self._opengl.make_current()  # what is freed is named by numbers that mean other things in another context
         if self in _OPEN:
             _OPEN.discard(self)
-            self._opengl.make_current()
+            self._opengl.make_current()  # what is freed is named by numbers that mean other things in another context
             self._context.free()
             self._opengl.free()
 
