@@ -166,9 +166,14 @@ def recorded_skills(info: DatasetInfo) -> list[str]:
     """The skill that recorded each episode; :class:`ValueError` unless ``cosmos-sim collect`` made the dataset."""
     path = info.path / "meta" / "collection.json"
     try:
-        return [episode["skill"] for episode in json.loads(path.read_text())["episodes"]]
+        skills = [episode["skill"] for episode in json.loads(path.read_text())["episodes"]]
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist, so no skills are known: choose episodes without skills") from None
+    if len(skills) != info.episodes:  # as where variants were added to what was collected
+        raise ValueError(
+            f"{path} tells the skills of {len(skills)} of {info.episodes} episodes: choose episodes without skills"
+        )
+    return skills
 
 
 def imitated_steps(episode: Episode, selection: Selection) -> int:

@@ -83,6 +83,9 @@ def test_skills_are_read_from_the_collection(dataset: Path, tmp_path: Path):
     assert chosen(skills=("clumsy",), successful=False) == (1, 2)
     with pytest.raises(ValueError, match=r"'novice'.*\['clumsy', 'expert'\]"):
         chosen(skills=("novice",))
+    (copy / "meta" / "collection.json").write_text(json.dumps({"episodes": record["episodes"][:3]}))
+    with pytest.raises(ValueError, match="the skills of 3 of 4 episodes: choose episodes without skills"):
+        chosen(skills=("expert",))
 
 
 def test_a_dataset_without_success_must_be_taken_whole(dataset: Path, tmp_path: Path):
