@@ -1,5 +1,6 @@
 """What makes variants, opened from its config: the world, its annotator, and the limits of the checks."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from cosmos_sim.augmentation.runners import Work
 from cosmos_sim.augmentation.staging import Staging
 from cosmos_sim.augmentation.variant import Augmenter
 from cosmos_sim.data.lerobot import dataset_info
+from cosmos_sim.data.pretrained import find_folder
+from cosmos_sim.evaluation.outcome import fingerprint
+from cosmos_sim.world_model.annotator import KIND
 from cosmos_sim.world_model.load_transfer import find_model, load_transfer
 from cosmos_sim.world_model.transfer_folder import ANNOTATOR
 
@@ -58,9 +62,20 @@ def find_limits(config: AugmentConfig, out: Path, *, device: str) -> Limits:
     return read_limits(kept)
 
 
+def weights_digest(model: str) -> str:
+    """A digest of the files of a world, or of the one file that it is read from; as :func:`find_model` finds it."""
+    path = find_model(model)
+    if path.is_dir():
+        return fingerprint(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def annotator_name(config: AugmentConfig) -> str:
-    """Who reads generated frames: whom the config names, else the world's own, else the hub's networks."""
+    """Who reads generated frames, ``hub`` or a folder: whom the config names, else the world's own, else the hub's
+    networks.
+    """
     if config.annotator is not None:
-        return config.annotator
+        return HUB if config.annotator == HUB else str(find_folder(config.annotator, KIND))
     own = find_model(config.model) / ANNOTATOR
     return str(own) if own.is_dir() else HUB

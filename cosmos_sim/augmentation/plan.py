@@ -47,6 +47,12 @@ class AugmentConfig:
     """Who finds the robot in what was made: ``hub``, or a trained annotator; the world's own by default."""
     checks: str | None = None
     """The file of limits of the checks; the annotator's own, or set on the dataset itself, by default."""
+    weights: str | None = None
+    """A digest of the world's files, where a run is to go on with no other world of the same name."""
+    template: str | None = None
+    """Name and digest of the template of the prompts, where a run is to go on with no other."""
+    language_model: str | None = None
+    """Who fills the template's slots, if not a sampler; likewise."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.variants <= 1000:

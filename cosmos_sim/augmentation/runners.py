@@ -77,7 +77,7 @@ class Processes:
                 yield futures.pop(future), future.result()
         except BrokenProcessPool as error:
             raise OSError("a process that made variants died") from error
-        except GeneratorExit:
+        except (GeneratorExit, KeyboardInterrupt):
             for process in multiprocessing.active_children():
                 if process not in others:
                     process.terminate()  # what is under way may take many minutes

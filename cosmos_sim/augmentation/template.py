@@ -135,6 +135,11 @@ class Template:
         caption = EpisodeCaption(whole(self.text), {camera: whole(text) for camera, text in self.cameras.items()})
         return Prompt(caption, dict(values))
 
+    @property
+    def label(self) -> str:
+        """Its name, and a digest of what it says: ``"lift 1f0c93aa"``."""
+        return f"{self.name} {crc32(json.dumps(self.as_json()).encode()):08x}"
+
     def as_json(self) -> dict[str, Any]:
         """The template as :func:`load_template` reads it."""
         return {

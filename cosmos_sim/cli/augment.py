@@ -68,7 +68,7 @@ def augment(
     from cosmos_sim.augmentation.control_spec import DEFAULT
     from cosmos_sim.augmentation.language_model import ChatModel
     from cosmos_sim.augmentation.limits import limits_json
-    from cosmos_sim.augmentation.opening import find_limits, open_augmenter
+    from cosmos_sim.augmentation.opening import find_limits, open_augmenter, weights_digest
     from cosmos_sim.augmentation.plan import AugmentConfig
     from cosmos_sim.augmentation.prompts import Prompts, SampledPrompts, WrittenPrompts
     from cosmos_sim.augmentation.ray_runner import RayRunner, import_ray
@@ -82,6 +82,7 @@ def augment(
         raise ValueError(f"template is needed for {model!r}: {', '.join(template_names())}, or a JSON file")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
+    scene = load_template(template or SHIPPED[model])
     config = AugmentConfig(
         dataset,
         model,
@@ -95,8 +96,10 @@ def augment(
         attempts=attempts,
         annotator=annotator,
         checks=checks,
+        weights=weights_digest(model),
+        template=scene.label,
+        language_model=language_model,
     )
-    scene = load_template(template or SHIPPED[model])
     prompts: Prompts = SampledPrompts(scene, seed)
     if language_model is not None and language_model_url is not None:
         prompts = WrittenPrompts(scene, ChatModel(language_model, language_model_url), seed)
@@ -115,7 +118,7 @@ def augment(
         opener=partial(open_augmenter, config, limits),
         runner=runner,
         include_source=not variants_only,
-        record={"template": scene.as_json(), "language_model": language_model, "checks": limits_json(limits)},
+        record={"template": scene.as_json(), "checks": limits_json(limits)},
     )
     if made.new == 0:
         print(f"{str(out)!r} is complete already: nothing to do")

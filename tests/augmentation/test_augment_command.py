@@ -14,6 +14,7 @@ from cosmos_sim.augmentation.limits import Limits, read_limits, write_limits
 from cosmos_sim.cli import main
 from cosmos_sim.data.annotations import Annotations, read_annotations, write_annotations
 from cosmos_sim.data.lerobot import read_episodes, write_dataset
+from cosmos_sim.evaluation.outcome import fingerprint
 from cosmos_sim.types import Episode
 from cosmos_sim.world_model.control import KINDS
 from cosmos_sim.world_model.load_transfer import pack_transfer
@@ -80,6 +81,11 @@ def test_a_dataset_comes_back_with_its_variants(
     np.testing.assert_array_equal(kept.segments["wrist"], original.segments["wrist"])
     run(demos, world, out, "--checks", str(tmp_path / "any.json"), *controls)
     assert "complete already" in capsys.readouterr().out
+    settings = json.loads((out / "meta" / "augmentation.json").read_text())["settings"]
+    assert settings["weights"] == fingerprint(world)
+    with pytest.raises(SystemExit):
+        run(demos, world, out, "--checks", str(tmp_path / "any.json"), *controls, "--template", "kitchen")
+    assert "made with other options: template 'lift " in capsys.readouterr().err
 
 
 def test_limits_come_from_the_dataset_itself_where_there_are_none(
