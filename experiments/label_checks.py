@@ -194,6 +194,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the limits into the annotator's folder")
     parser.add_argument("--json", type=Path, default=Path("experiments/label_checks.json"))
     arguments = parser.parse_args()
+    if arguments.looks < 2:
+        parser.error(f"--looks must be at least 2, for views of two scenes, got {arguments.looks}")
     folder = find_folder(arguments.annotator, "annotator")
     limits, told = study(arguments.data, find_annotator(str(folder)), arguments.looks, Path(arguments.annotator).name)
     print(table(told))

@@ -14,6 +14,7 @@ Every stage is kept under ``--out``, so that a stopped run goes on. Prints the t
 
 import argparse
 import datetime
+import json
 import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,7 +31,6 @@ from real2real_table import chart, figures, table
 from cosmos_sim.cli import main as command
 from cosmos_sim.collection.collect import collect
 from cosmos_sim.collection.plan import CollectionConfig
-from cosmos_sim.data.pretrained import find_folder
 from cosmos_sim.envs.twin.scenes import SCENES
 from cosmos_sim.evaluation.evaluate import versions
 from cosmos_sim.evaluation.outcome import fingerprint
@@ -108,7 +108,9 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/media/real2real.svg"))
     parser.add_argument("--film", type=Path, default=Path("docs/media/real2real.webp"))
     arguments = parser.parse_args()
-    out, scenes = arguments.out, tuple(arguments.scenes)
+    out, scenes = arguments.out, tuple(scene for scene in SCENES if scene in arguments.scenes)
+    if scenes[0] != "base" or (len(scenes) < 2 and not arguments.look):
+        parser.error(f"--scenes must be base, where the demonstrations are from, and others, got {' '.join(scenes)}")
     demonstrations = record(out / "demonstrations", arguments.demonstrations, workers=arguments.workers)
     augmented = None
     if any(ARMS[arm].augmented for arm in arguments.arms):
@@ -241,8 +243,9 @@ def told(arguments: argparse.Namespace, trials: Trials) -> dict[str, Any]:
     settings = ("demonstrations", "variants", "seeds", "trials", "steps", "device")
     world = None
     if any(ARMS[arm].augmented for arm in arguments.arms):
-        folder = find_folder(arguments.world, "transfer")
-        world = {"name": Path(arguments.world).name, "sha256": fingerprint(folder), "options": arguments.augment}
+        made = json.loads((arguments.out / "augmented" / "meta" / "augmentation.json").read_text())
+        digest = made["settings"]["weights"]
+        world = {"name": Path(arguments.world).name, "sha256": digest, "options": arguments.augment}
     return {
         "study": "policies trained on demonstrations of one scene, in ten scenes of the simulator",
         "date": datetime.date.today().isoformat(),

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
-from cosmos_sim.data.files import new_file
+from cosmos_sim.data.files import new_file, new_folder
 from cosmos_sim.envs.twin.simulation import FPS
 from cosmos_sim.evaluation.clip import beside, mp4
 from cosmos_sim.evaluation.trials import Trial, TwinTrials
@@ -18,16 +18,15 @@ _SUCCESS, _FAILURE = (26, 122, 87), (190, 60, 50)
 
 
 def film_trials(trials: Mapping[tuple[str, int, str], Sequence[Trial]], twin: TwinTrials, folder: Path) -> None:
-    """The first success and the first failure of each arm in each scene, as MP4 files; those that are there stay."""
-    chosen: dict[Path, tuple[str, Trial]] = {}
+    """The first success and the first failure of each arm in each scene, as MP4 files in place of all in ``folder``."""
+    chosen: dict[str, tuple[str, Trial]] = {}
     for (arm, _, scene), kept in trials.items():
         for trial in kept:
             name = f"{scene}-{arm}-{'success' if trial.success else 'failure'}.mp4"
-            chosen.setdefault(folder / name, (scene, trial))
-    for path, (scene, trial) in chosen.items():
-        if not path.is_file():
-            with new_file(path) as partial:
-                partial.write_bytes(mp4(beside(twin.film(trial, scene=scene)), fps=FPS))
+            chosen.setdefault(name, (scene, trial))
+    with new_folder(folder) as partial:
+        for name, (scene, trial) in chosen.items():
+            (partial / name).write_bytes(mp4(beside(twin.film(trial, scene=scene)), fps=FPS))
 
 
 def film_grid(trials: Mapping[str, Mapping[str, Sequence[Trial]]], twin: TwinTrials, path: Path) -> None:

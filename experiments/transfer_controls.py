@@ -11,6 +11,7 @@ under ``--out``, so that a stopped run goes on. Prints the table and writes the 
 
 import argparse
 import datetime
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ def main() -> None:
     for name, weights in WEIGHTS.items():
         scores[name] = []
         for clip in clips:
-            file = kept / f"{name}-{clip.episode:06d}-{arguments.frames}.npz"
+            file = kept / f"{name}-{clip.episode:06d}-{digest(clip)}.npz"
             scores[name].append(judge.scores(clip, made_anew(world, clip, weights, views, file, **sampling)))
         print(f"{name}: {len(clips)} clips", flush=True)
     found = figures(scores) | {
@@ -158,6 +159,13 @@ def held_out_clips(data: Path, count: int, *, frames: int, cameras: Sequence[str
         part = slice(begin, begin + frames)
         shown = {camera: video[part] for camera, video in episode.frames.items()}
         yield Clip(index, shown, known.select(part), captions[index].caption)
+
+
+def digest(clip: Clip) -> str:
+    """Says of which frames, annotations and caption a clip that was kept is."""
+    arrays = (*clip.frames.values(), *clip.known.depth.values(), *clip.known.segments.values())
+    content = [clip.caption.encode(), *(np.ascontiguousarray(array).tobytes() for array in arrays)]
+    return hashlib.sha256(b"".join(content)).hexdigest()[:12]
 
 
 def made_anew(
