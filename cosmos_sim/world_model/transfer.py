@@ -36,9 +36,6 @@ from cosmos_sim.world_model.transfer_folder import TransferSettings, save_transf
 from cosmos_sim.world_model.wan import WanTokenizer
 from cosmos_sim.world_model.words import Words
 
-KEEP_STEPS = 25
-"""The last step, from 0, in which guided generation holds what is kept, as released."""
-
 
 @dataclass(frozen=True)
 class TransferConfig(PipelineConfig):
@@ -140,7 +137,7 @@ class Transfer(Pipeline):
         steps: int | None = None,
         source: UInt8[ndarray, "t h w 3"] | None = None,
         keep: Float[ndarray, "t h w"] | None = None,
-        keep_steps: int = KEEP_STEPS,
+        keep_steps: int | None = None,
         sigma_max: float | None = None,
         overlap: int = 1,
         image_context: Float[Tensor, "1 m e"] | None = None,
@@ -161,7 +158,7 @@ class Transfer(Pipeline):
             steps: of sampling; the model's own when not given.
             source: the video to be changed, for ``keep`` and ``sigma_max``.
             keep: 1 where the source stays as it is, 0 where it is made anew.
-            keep_steps: the last step, from 0, that holds what is kept.
+            keep_steps: the last step, from 0, that holds what is kept; 25, as released, when not given.
             sigma_max: the noise level, up to 1, that the source is brought to and begun from: the lower, the nearer.
             overlap: last frames of a chunk that the next begins from: 1, or as many as make whole latents.
             image_context: tokens of an image whose style is to be taken, for a network that reads one. Guidance leads
@@ -185,10 +182,13 @@ class Transfer(Pipeline):
             raise ValueError(f"seed must lie in 0 .. 2^32 - 1, not {seed}")
         if size is not None and min(size) < 1:
             raise ValueError(f"size must be positive, not {size[0]} x {size[1]}")
-        if keep_steps != KEEP_STEPS and keep is None:
+        if keep_steps is not None and keep is None:
             raise ValueError(f"keep_steps={keep_steps} would be ignored: nothing is kept")
-        if (image_context is not None) and self.config.dit.image_dim is None:
-            raise ValueError("image_context would be ignored: the network reads no image")
+        keep_steps = Anchor.keep_steps if keep_steps is None else keep_steps
+        if keep_steps < 0:
+            raise ValueError(f"keep_steps must be 0 or more, not {keep_steps}")
+        if image_context is not None:
+            image_context = self._image(image_context)
         chunks = plan_chunks(total, chunk=self.config.chunk, overlap=overlap, given=0)
         negative = self.config.negative_prompt if negative_prompt is None else negative_prompt
         prompts = (prompt, negative) if sampling.guidance else (prompt,)
@@ -272,6 +272,15 @@ class Transfer(Pipeline):
             t, h, w = latent.shape[2:]
             kept = self._resized(keep[window], (t, h, w))[None, None]
         return Anchor(latent, sigma_max=sigma_max, keep=kept, keep_steps=keep_steps)
+
+    def _image(self, tokens: Float[Tensor, "1 m e"]) -> Float[Tensor, "1 m e"]:
+        """The tokens of a style image, on the device, if the network reads such."""
+        dim = self.config.dit.image_dim
+        if dim is None:
+            raise ValueError("image_context would be ignored: the network reads no image")
+        if tokens.ndim != 3 or len(tokens) != 1 or tokens.shape[2] != dim:
+            raise ValueError(f"image_context has shape {tuple(tokens.shape)}, expected {(1, 'any', dim)}")
+        return tokens.to(self.device)
 
     def _resized(self, mask: Float[ndarray, "t h w"], grid: tuple[int, int, int]) -> Float[Tensor, "t h w"]:
         return token_weights(torch.from_numpy(mask.astype(np.float32)).to(self.device), tokens=grid)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_predict import SIZE, WordText, images, tiny_dit, tiny_wan
+from tiny_predict import DIT, SIZE, WordText, images, tiny_dit, tiny_wan
 from tiny_transfer import tiny_controlled, tiny_transfer, tiny_views_transfer
 
 from cosmos_sim.data.images import stretch
@@ -174,6 +174,27 @@ def test_a_source_that_is_kept_and_begun_from():
     assert near < 2 < far
 
 
+def test_a_style_image_is_checked_before_anything_is_made():
+    tiny = tiny_transfer()
+    config = replace(tiny.config, dit=replace(DIT, image_dim=6))
+    transfer = Transfer(config, dit=torch.nn.Identity, tokenizer=tiny_wan, text=tiny.text, device=tiny.device)
+    for shape in ((1, 2, 4), (2, 3, 6), (3, 6)):
+        with pytest.raises(ValueError, match=r"image_context has shape .*, expected \(1, 'any', 6\)"):
+            transfer.translate(
+                {"edge": ControlVideo(images(5))}, prompt=PROMPT, seed=0, image_context=torch.zeros(shape)
+            )
+
+
+def test_a_source_is_kept_for_as_many_steps_as_released():
+    source, keep = images(5, seed=5), np.ones((5, *SIZE), np.float32)
+    edges, told = {"edge": ControlVideo(images(5, seed=1))}, {"source": source, "keep": keep, "steps": 27}
+    usual, early, late = (
+        video(tiny_transfer(), edges, **told, **more) for more in ({}, {"keep_steps": 25}, {"keep_steps": 26})
+    )
+    np.testing.assert_array_equal(usual, early)
+    assert (usual != late).any()
+
+
 def test_memory_does_not_grow_with_the_video():
     """Of five chunks none stays but the last frame of one, and the tensors alive are as many after each."""
     transfer, seen, alive, tensors = tiny_transfer(), [], [], []
@@ -212,7 +233,8 @@ def test_low_vram_gives_the_same():
         ({"edge": {}}, {"source": images(5), "sigma_max": 80}, r"in \(0, 1\], not 80; a ratio .* 80 is 0\.988"),
         ({"edge": {}}, {"source": images(5), "keep": np.zeros((5, 4, 4))}, r"keep has shape \(5, 4, 4\)"),
         ({"edge": {}}, {"source": images(5), "keep": np.full((5, *SIZE), 2)}, r"between 0 and 1, not in 2 \.\. 2"),
-        ({"edge": {}}, {"keep_steps": 3}, "keep_steps=3 would be ignored"),
+        ({"edge": {}}, {"keep_steps": 25}, "keep_steps=25 would be ignored"),
+        ({"edge": {}}, {"source": images(5), "keep": np.zeros((5, *SIZE)), "keep_steps": -1}, "0 or more, not -1"),
         ({"edge": {}}, {"image_context": torch.zeros(1, 2, 4)}, "image_context would be ignored"),
         ({"edge": {}}, {"overlap": 9}, "9 for a chunk leaves nothing"),
         ({"edge": {}}, {"size": (0, 4)}, "size must be positive, not 0 x 4"),
