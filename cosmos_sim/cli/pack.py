@@ -31,16 +31,14 @@ def pack(
         tokenizer: Folder of the tokenizer; the one in MODEL by default.
         annotator: Folder of what train annotator exported, to read depth and segments off what the world makes.
         views: The cameras side by side in its frames, from left to right; none for one video alone.
-        size: HEIGHT,WIDTH of its frames; 704,1280 and the other shapes of 720p by default.
-        chunk: Frames that it makes at once; 93 by default.
-        sampling: Which released checkpoint it is sampled like; transfer2.5-2b by default.
+        size: HEIGHT,WIDTH of its frames; a Transfer world's own, else 704,1280 and the other shapes of 720p by default.
+        chunk: Frames that it makes at once; a Transfer world's own, else 93 by default.
+        sampling: Which released checkpoint it is sampled like; a Transfer world's own, else transfer2.5-2b by default.
         steps: Sampling steps unless the user says otherwise.
         guidance: Strength of guidance unless the user says otherwise.
         note: What the model card is to tell of how it was made, as NAME=TEXT.
         dtype: Of the networks' weights; keep leaves them as they are.
     """
-    from dataclasses import replace
-
     import torch
 
     from cosmos_sim.cli._pairs import named_files, pairs
@@ -51,9 +49,8 @@ def pack(
 
     drawn = {field: value for field, value in {"steps": steps, "guidance": guidance}.items() if value is not None}
     changes: dict[str, Any] = {"size": parse_resolution(size), "chunk": chunk, "views": views or None}
-    if sampling is not None or drawn:
-        base: Any = named(SAMPLING, "transfer2.5-2b" if sampling is None else sampling, "sampling")
-        changes["sampling"] = replace(base, **drawn)
+    if sampling is not None:
+        changes["sampling"] = named(SAMPLING, sampling, "sampling")
     if note:
         changes["provenance"] = pairs(note, "note")
     pack_transfer(
@@ -63,6 +60,7 @@ def pack(
         tokenizer=tokenizer,
         annotator=annotator,
         changes={setting: value for setting, value in changes.items() if value is not None},
+        sampling=drawn,
         dtype={"keep": None, "bf16": torch.bfloat16, "fp32": torch.float32}[dtype],
     )
     print(out)

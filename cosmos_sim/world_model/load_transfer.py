@@ -9,7 +9,7 @@ import torch
 
 from cosmos_sim.data.pretrained import find_folder, read_config, shipped
 from cosmos_sim.training.device import select_device, select_dtype
-from cosmos_sim.world_model.checkpoints.control import Controls, check_kind, is_control, open_control
+from cosmos_sim.world_model.checkpoints.control import Controls, check_kind, is_branch, is_control, open_control
 from cosmos_sim.world_model.checkpoints.load import controlled
 from cosmos_sim.world_model.checkpoints.network import open_network
 from cosmos_sim.world_model.checkpoints.source import open_source
@@ -104,6 +104,7 @@ def pack_transfer(
     tokenizer: str | Path | None = None,
     annotator: Path | None = None,
     changes: Mapping[str, Any] | None = None,
+    sampling: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write one folder of all that a Transfer world needs, out of what training exported or of other checkpoints.
@@ -111,6 +112,7 @@ def pack_transfer(
     Args:
         model, branches, tokenizer, changes: as of :func:`load_transfer`.
         annotator: folder of the annotator that is to lie in it; that in ``model``, if there is one, when not given.
+        sampling: fields of the sampling to set otherwise.
         dtype: to write the networks in; as they are when not given.
 
     Raises:
@@ -124,6 +126,7 @@ def pack_transfer(
     controls = open_parts(source, branches or {})
     words = find_words(source)
     settings = _settings(source, own=words is not None, changes=changes or {})
+    settings = replace(settings, sampling=replace(settings.sampling, **(sampling or {})))
     codec = open_tokenizer(source if tokenizer is None else tokenizer)
     TransferConfig(
         dit=controls.with_base().config,
@@ -155,6 +158,8 @@ def open_parts(model: Path, branches: Mapping[str, str | Path]) -> Controls:
         ValueError: there are no branches, or one was made for another transformer.
     """
     source = open_source(model)
+    if is_branch(source):
+        raise ValueError(f"{model} is a control branch alone: give its transformer as the model, and it as a branch")
     if not branches:
         if not is_control(source):
             raise ValueError(f"{model} holds no control branches: give them, as --branches edge=FOLDER ...")

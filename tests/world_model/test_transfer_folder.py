@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tiny_predict import DIT, images, lively, tiny_dit, tiny_wan
 from tiny_transfer import BRANCH, VIEWS, tiny_tokenizer
 
+from cosmos_sim.cli import main
 from cosmos_sim.world_model.checkpoints.control import Branch, Controls
 from cosmos_sim.world_model.checkpoints.control_write import (
     save_branch,
@@ -105,6 +106,14 @@ def files(folder: Path) -> dict[str, object]:
     }
 
 
+def test_packed_again_it_keeps_what_is_not_changed(separate, tmp_path, capsys):
+    """By the command: other guidance, and all else as the world has it."""
+    separate.save_pretrained(tmp_path / "w")
+    main(["pack", "--model", str(tmp_path / "w"), "--out", str(tmp_path / "again"), "--guidance", "2.5"])
+    found = load_transfer(tmp_path / "again", **FILES).config
+    assert found == replace(separate.config, sampling=replace(SETTINGS["sampling"], guidance=2.5))
+
+
 def test_packed_in_half_the_bytes(exports, tmp_path):
     branches = {"edge": exports / "edge"}
     pack_transfer(tmp_path / "w", model=exports / "base", branches=branches, changes=SETTINGS, dtype=torch.bfloat16)
@@ -155,6 +164,7 @@ def test_mistakes_are_named(exports, tmp_path, separate):
     separate.save_pretrained(wrong)
     cases = [
         ({"model": exports / "base"}, "holds no control branches: give them"),
+        ({"model": exports / "edge"}, "edge is a control branch alone: give its transformer as the model"),
         ({"model": "transfr"}, "unknown transfer 'transfr'"),
         ({"model": exports / "base", "branches": {"egde": exports / "edge"}}, "'egde'"),
         ({"model": exports / "base", "branches": {"blur": exports / "edge"}}, "no blur branch"),
