@@ -139,6 +139,7 @@ def _in_folder(source: Source, base: Network | None, every: int | None) -> tuple
         if name in stated and stated[name] != value and not name.startswith(("_", "max_size")):
             raise ValueError(f"{where}/config.json says {name}={stated[name]!r}, its weights say {value!r}")
     kind = source.path.name.removeprefix("controlnet_")
+    kind = "blur" if kind == "vis" else kind  # NVIDIA's name of it
     return kind if kind in KINDS else "", found
 
 
@@ -179,7 +180,10 @@ def _named(found: Sequence[tuple[str, Branch]], kinds: Sequence[str] | None, whe
         check_kind(kind)
     if kinds is not None and len(set(kinds)) != len(kinds):
         raise ValueError(f"controls name one twice: {list(kinds)}")
-    if all(kind for kind, _ in found):
+    known = [kind for kind, _ in found if kind]
+    if known and (len(known) < len(found) or len(set(known)) < len(known)):
+        raise ValueError(f"{where} holds {len(found)} control branches, of which each needs a name of its own: {known}")
+    if known:
         named = dict(found)
         for kind in kinds or ():
             if kind not in named:

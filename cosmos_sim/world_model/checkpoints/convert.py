@@ -130,6 +130,8 @@ def _network(
     source: Source, destination: Path, to: Format, options: Options, overwrite: bool, watch: Watch | None
 ) -> Converted:
     _unused(options, "a network without control branches", *CONTROL)
+    if options.unseen is not None and options.unseen.control_every is not None:
+        raise ValueError(f"control_every={options.unseen.control_every} would be ignored: there are no branches")
     network = open_network(source, which=options.which, unseen=options.unseen)
     inner = None
     if network.adapter:

@@ -75,6 +75,20 @@ def test_four_branches_in_their_order(tmp_path: Path):
     same(held(stored_controls(tmp_path / "again")), expected(base, ["edge", "seg"], four[0], four[3]))
 
 
+def test_branches_are_not_taken_for_each_other(tmp_path: Path):
+    """NVIDIA calls blur vis; a folder that says nothing beside others that do is not named by its place among them."""
+    base = network(BASE)
+    four = [branch(base, number, ControlConfig(3, 1, 6)) for number in range(4)]
+    torch.save(transfer_state(base, *four), tmp_path / "a.pt")
+    convert(tmp_path / "a.pt", tmp_path / "p", to="diffusers")
+    (tmp_path / "p/controlnet_blur").rename(tmp_path / "p/controlnet_vis")
+    same(held(stored_controls(tmp_path / "p")), expected(base, KINDS, *four))
+    (tmp_path / "p/controlnet_vis").rename(tmp_path / "p/controlnet_2")
+    for kinds in (None, KINDS):
+        with pytest.raises(ValueError, match=r"4 control branches, of which each needs a name of its own: \['depth'"):
+            convert(tmp_path / "p", tmp_path / "ours", to="ours", options=Options(controls=kinds))
+
+
 def test_a_branch_by_itself(tmp_path: Path):
     base = network(BASE)
     own = branch(base, config=ControlConfig(2, 2, 6))
@@ -205,6 +219,7 @@ def test_refusals(tmp_path: Path):
     refused(r"controls name one twice", state, controls=("edge", "edge"))
     refused("base=.* would be ignored for branches with their", state, base=tmp_path / "a.pt", controls=("edge",))
     refused("base=.* would be ignored for a network without control", nvidia_state(base), base=tmp_path / "a.pt")
+    refused("control_every=2 would be ignored", nvidia_state(base), unseen=Unseen(control_every=2))
     refused("keep_actions=True would be ignored for control branches", state, keep_actions=True)
     cut = {name: t for name, t in state.items() if "control_blocks.1.mlp.layer1" not in name}
     refused(r"1 weights missing \(first: \['control_blocks.1.mlp.layer1", cut, controls=("edge",))
