@@ -36,7 +36,7 @@ class Mean:
     value: float
     clips: int
     interval: Interval | None
-    """Student's, of 95%; ``None`` for a single clip."""
+    """Student's, of 95%, of clips taken as independent, which those of one episode are not quite; ``None`` for one."""
 
 
 def score_clip(

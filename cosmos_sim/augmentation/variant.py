@@ -91,7 +91,8 @@ class Augmenter:
         inverse_dynamics: reads actions off frames, if there is one that can.
 
     Raises:
-        ValueError: cameras that are not those that the world makes side by side.
+        ValueError: cameras that are not those that the world makes side by side, or one without limits, which would
+            pass unchecked.
     """
 
     def __init__(
@@ -111,6 +112,11 @@ class Augmenter:
             raise ValueError(
                 f"the world makes the cameras {', '.join(world.views)} side by side, "
                 f"{config.dataset!r} is to change {', '.join(self.cameras)}"
+            )
+        limited = {name.rpartition(".")[0] for name in limits.worst}
+        if limits.worst and (bare := [camera for camera in self.cameras if camera not in limited]):
+            raise ValueError(
+                f"there are no limits of the checks for {', '.join(bare)}, only for {', '.join(sorted(limited - {''}))}"
             )
         self._path = info.path
         self._last: Source | None = None

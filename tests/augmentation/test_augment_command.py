@@ -62,7 +62,7 @@ def run(demos: Path, world: Path, out: Path, *options: str) -> None:
 def test_a_dataset_comes_back_with_its_variants(
     demos: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_limits(Limits({"agentview.mask_iou": -1.0}), tmp_path / "any.json")
+    write_limits(Limits({f"{view}.mask_iou": -1.0 for view in VIEWS}), tmp_path / "any.json")
     out = tmp_path / "made"
     controls = ("--controls", "edge:1.0", "blur:robot:0.5", "depth:0.5", "seg:0.5")
     run(demos, world, out, "--checks", str(tmp_path / "any.json"), *controls)
