@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
@@ -15,7 +14,7 @@ from cosmos_sim.augmentation.control_spec import ControlSpec, parse_controls
 from cosmos_sim.data.annotations import read_annotations
 from cosmos_sim.data.lerobot import dataset_info, read_episodes
 from cosmos_sim.data.lerobot_layout import choose_cameras
-from cosmos_sim.data.video import SequentialVideo
+from cosmos_sim.data.video import read_video
 from cosmos_sim.types import Episode
 
 
@@ -43,7 +42,7 @@ def file_pairs(sources: Sequence[Path], generated: Sequence[Path], specs: Sequen
 
     def read() -> Iterator[Pair]:
         for source, made in zip(sources, generated, strict=True):
-            yield Pair(made.name, _frames(source), _frames(made), tuple(specs))
+            yield Pair(made.name, read_video(source)[0], read_video(made)[0], tuple(specs))
 
     return read()
 
@@ -115,14 +114,6 @@ class DatasetPairs:
     def _episode(self, dataset: Path, episode: int) -> Episode:
         (read,) = read_episodes(dataset, [episode], self._cameras)
         return read
-
-
-def _frames(video: Path) -> UInt8[ndarray, "t h w 3"]:
-    with SequentialVideo(video) as file:
-        frames = list(file)
-    if not frames:
-        raise ValueError(f"{str(video)!r} holds no frames")
-    return np.stack(frames)
 
 
 def _changed(dataset: Path) -> Sequence[str] | None:

@@ -18,7 +18,7 @@ from cosmos_sim.augmentation.control_spec import DEFAULT, ControlSpec
 from cosmos_sim.augmentation.control_videos import control_videos
 from cosmos_sim.data.files import new_file
 from cosmos_sim.data.images import stretch
-from cosmos_sim.data.video import VIDEOS, SequentialVideo
+from cosmos_sim.data.video import VIDEOS, read_video
 from cosmos_sim.training.video import write_mp4
 from cosmos_sim.world_model.chunks import Chunk
 from cosmos_sim.world_model.control_video import ControlVideo
@@ -150,20 +150,6 @@ def read_views(videos: Sequence[Path], views: Sequence[str]) -> tuple[dict[str, 
             f"{len(videos)} videos given; the world has the views {', '.join(views)}: one each, or one of all"
         )
     return {view: frames for view, (frames, _) in zip(views, read, strict=True)}, rates.pop()
-
-
-def read_video(path: Path) -> tuple[UInt8[ndarray, "t h w 3"], float]:
-    """All frames of a video file, and how many a second.
-
-    Raises:
-        ValueError: naming the file, if it is missing, no video, or broken.
-    """
-    with SequentialVideo(path) as video:
-        frames = [*video]
-    if not frames:
-        raise ValueError(f"{str(path)!r} holds no frames")
-    with SequentialVideo(path) as video:
-        return np.stack(frames), video.header().fps
 
 
 def _controls(

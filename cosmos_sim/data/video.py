@@ -194,3 +194,17 @@ class SequentialVideo:
             raise ValueError(
                 f"{str(self.path)!r} is broken after {max(self._last, 0):.3f} s: {error.strerror}"
             ) from error
+
+
+def read_video(path: Path) -> tuple[UInt8[ndarray, "t h w 3"], float]:
+    """All frames of a video file, and how many a second.
+
+    Raises:
+        ValueError: naming the file, if it is missing, no video, or broken.
+    """
+    with SequentialVideo(path) as video:
+        frames = list(video)
+    if not frames:
+        raise ValueError(f"{str(path)!r} holds no frames")
+    with SequentialVideo(path) as again:  # some files are read to their end for their header
+        return np.stack(frames), again.header().fps

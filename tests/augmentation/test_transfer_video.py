@@ -12,8 +12,9 @@ from cosmos_sim.augmentation.annotator_open import find_annotator
 from cosmos_sim.augmentation.control_spec import parse_controls
 from cosmos_sim.augmentation.control_videos import control_videos
 from cosmos_sim.augmentation.controls import edge
-from cosmos_sim.augmentation.transfer_video import Task, read_video, transfer_video
+from cosmos_sim.augmentation.transfer_video import Task, transfer_video
 from cosmos_sim.cli import main
+from cosmos_sim.data.video import read_video
 from cosmos_sim.training.video import write_mp4
 from cosmos_sim.world_model.control import KINDS
 from cosmos_sim.world_model.load_transfer import load_transfer, pack_transfer
@@ -134,7 +135,7 @@ def test_mistakes_on_the_command_line(world, videos, tmp_path, capsys):
         (videos, ["--controls", "edge", "--phrases", "robot"], "would be ignored: there is no seg control"),
         (videos, ["--controls", "edge", "--control-videos", "depth=a.mp4"], "the depth video would be ignored"),
         (videos, ["--control-videos", "edge"], "'edge' is no pair NAME=VALUE"),
-        (videos, ["--controls", "edge:gripper"], "not 'gripper'"),
+        (videos, ["--controls", "edge:gripper"], "unknown segment 'gripper'"),
         (videos, ["--controls", "edge", "--keep-steps", "3"], "keep_steps=3 would be ignored"),
         (videos, ["--controls", "edge", "--sigma-max", "9"], "a ratio of noise to data of 9 is 0.9"),
         ([videos[0], tmp_path / "short.mp4"], ["--controls", "edge"], "unequal numbers of frames"),
