@@ -16,9 +16,10 @@ file.
 
 import argparse
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -127,26 +128,32 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--out", type=Path, help="where to keep the output (default: beside this file)")
     arguments = parser.parse_args()
+    if arguments.model and arguments.network != "small":
+        parser.error(f"--network {arguments.network} would be ignored: --model says what is measured")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     transfer, what = world(arguments)
     config, device = transfer.config, transfer.device
     log = Log(arguments.out or Path(__file__).with_name(f"transfer_{arguments.network}_{device.type}.txt"))
-    kinds = config.kinds if arguments.model or "random" not in what else KINDS[: arguments.branches]
+    network = cast(ControlledDiT, transfer.parts.use("dit"))
+    kinds = tuple(network.branches.keys())
     frames = 1 + arguments.chunks * (config.chunk - 1)
     sampling = config.sampling if arguments.steps is None else replace(config.sampling, steps=arguments.steps)
     passes = sampling.evaluations * (2 if sampling.guidance else 1)
     size = (1 + (config.chunk - 1) // config.temporal, *(side // config.spatial for side in config.size))
     words = transfer.embed((None,))[0]
     given = {"text_tokens": 0 if words is None else words.shape[1], "cached_text": True}
-    branch = ControlConfig() if config.dit.model_channels >= 2048 else ControlConfig.beside(config.dit)
-    forward, beside = (forward_flops(config.dit, size, **given), branch_flops(config.dit, branch, size, **given))
+    forward = forward_flops(config.dit, size, **given)
+    branches = cast(Iterable[ControlBranch], network.branches.values())
+    beside = {
+        kind: branch_flops(config.dit, one.config, size, **given) for kind, one in zip(kinds, branches, strict=True)
+    }
     log(provenance(device))
     log(f"# {what}, {frames} frames of {config.size[0]}x{config.size[1]} in {arguments.chunks} chunk(s)")
     log(f"# {passes} passes a chunk, {'compiled' if arguments.compiled else 'eager'}, {arguments.rounds} rounds")
     log(f"{'':18}{'seconds':>9}{'encode':>9}{'network':>9}{'decode':>9}{'frames/s':>10}{'TFLOP/s':>9}")
     video = np.random.default_rng(0).integers(0, 256, (frames, *config.size, 3), np.uint8)
-    rows = {"no control": (), "edge": kinds[:1], **({f"all {len(kinds)}": kinds} if len(kinds) > 1 else {})}
+    rows = {"no control": (), kinds[0]: kinds[:1], **({f"all {len(kinds)}": kinds} if len(kinds) > 1 else {})}
     best: dict[str, tuple[float, dict[str, float]]] = {}
     coder = transfer.tokenizer
     encode, decode = coder.encode, coder.decode
@@ -161,11 +168,11 @@ def main() -> None:
             if number and (name not in best or seconds < best[name][0]):  # the first round warms up
                 best[name] = seconds, parts
     for name, (seconds, parts) in best.items():
-        network = seconds - sum(parts.values())
-        work = arguments.chunks * passes * (forward + beside * len(rows[name])) / 1e12
-        shares = (seconds, parts.get("encode", 0.0), network, parts["decode"])
+        rest = seconds - sum(parts.values())
+        work = arguments.chunks * passes * (forward + sum(beside[kind] for kind in rows[name])) / 1e12
+        shares = (seconds, parts.get("encode", 0.0), rest, parts["decode"])
         told = "".join(f"{share:9.2f}" for share in shares)
-        log(f"{name:18}{told}{frames / seconds:10.3f}{work / network:9.3f}")
+        log(f"{name:18}{told}{frames / seconds:10.3f}{work / rest:9.3f}")
     if config.temporal > 1:
         log(f"NVIDIA's published time of such a chunk, edge, base model: {PUBLISHED} s on an H200 NVL")
     if device.type == "cuda":
