@@ -197,9 +197,9 @@ class Annotator:
         values, where = read_config(folder, KIND), str(folder / "config.json")
         if values.get("format") != FORMAT:
             raise ValueError(f"{where} has format {values.get('format')!r}; this version reads {FORMAT}")
-        net = AnnotatorNet(from_dict(AnnotatorConfig, values["annotator"], where=where))
+        net = AnnotatorNet(from_dict(AnnotatorConfig, values.get("annotator", {}), where=where))
         load_weights(net, folder / WEIGHTS)
-        return cls(net.to(device), figures=values["figures"], metadata=values["metadata"])
+        return cls(net.to(device), figures=values.get("figures", {}), metadata=values.get("metadata"))
 
 
 def to_images(frames: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b c h w"]:

@@ -176,6 +176,9 @@ def test_mistakes_are_named(frames: AnnotatedFrames, dataset: Path, tmp_path: Pa
     (tmp_path / "config.json").write_text(json.dumps({**config, "format": 7}))
     with pytest.raises(ValueError, match="format 7"):
         Annotator.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"kind": "annotator", "format": 1}')
+    with pytest.raises(ValueError, match="lacks the field 'names'"):
+        Annotator.from_pretrained(tmp_path)
 
 
 def test_data_that_do_not_fit_are_named(dataset: Path, tmp_path: Path):
