@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cosmos_sim.augmentation.plan import short_name
+
 _TEXT = """\
 ---
 task_categories: [robotics]
@@ -42,9 +44,9 @@ def card(record: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:
     settings = record["settings"]
     kept = any(line["variant"] is None for line in lines)
     return _TEXT.format(
-        dataset=settings["dataset"],
+        dataset=short_name(settings["dataset"]),
         times=f"{settings['variants']} variants of each episode",
-        world=settings["model"],
+        world=short_name(settings["model"]),
         sources=record["sources"],
         included="unchanged and first" if kept else "not included",
         variants=record["variants"],

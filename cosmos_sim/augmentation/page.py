@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from cosmos_sim.augmentation.plan import short_name
 from cosmos_sim.augmentation.staging import Staged
 from cosmos_sim.data.images import stretch
 from cosmos_sim.data.lerobot import read_episodes
@@ -59,9 +60,9 @@ def write_page(
         for name in ("sheet.css", "sheet.js")
     )
     settings = record["settings"]
-    title = escape(f"{settings['dataset']}: {record['variants']} variants of {record['sources']} episodes")
+    title = escape(f"{short_name(settings['dataset'])}: {record['variants']} variants of {record['sources']} episodes")
     head = (
-        f"<header><h1>{title}</h1><p>Made by <b>{escape(str(settings['model']))}</b> under "
+        f"<header><h1>{title}</h1><p>Made by <b>{escape(short_name(settings['model']))}</b> under "
         f"{escape(', '.join(settings['controls']))}, guidance {settings['guidance']:g}. "
         f"{len(record['rejected'])} variants were rejected by their checks and are not in the dataset, "
         f"{len(record['failed'])} could not be made.{chosen}</p>"

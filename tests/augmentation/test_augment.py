@@ -107,7 +107,9 @@ def test_provenance_captions_and_page_tell_of_every_episode(done: Augmented, con
     assert page.count("data:image/jpeg;base64") == 9
     assert "http" not in page
     assert "a green table" in page
-    assert "2 variants" in (done.path / "README.md").read_text()
+    readme = (done.path / "README.md").read_text()
+    assert "# demos, 2 variants" in readme
+    assert config.dataset not in readme + page
     assert (done.path / "meta" / "collection.json").is_file()
 
 
