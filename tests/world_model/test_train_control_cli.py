@@ -121,6 +121,13 @@ def test_mistakes_are_told_in_a_line(place, capsys, kind, more, message):
     assert message in refused(place, capsys, kind, more)
 
 
+def test_words_are_of_the_network_that_was_trained_with_them(tmp_path, capsys):
+    paths = ["--data", str(tmp_path), "--base", str(tmp_path), "--out", str(tmp_path / "o")]
+    with pytest.raises(SystemExit):
+        main(["train", "control", *paths, "--control", "edge", *f"{DATA} --text-encoder words".split()])
+    assert "holds no encoder of words" in capsys.readouterr().err
+
+
 def test_depth_needs_annotations(place, capsys, tmp_path):
     robot_dataset(tmp_path / "robot")
     paths = [

@@ -27,8 +27,10 @@ def provenance(data: Path, store: EpisodeStore, train: TrainConfig) -> dict[str,
     """Data, command, seed, steps and commit."""
     return {
         "data": f"{data.name}: {len(store)} episodes, {store.info.steps} steps",
-        "command": command(),
-        "seed": train.seed,
-        "steps": train.steps,
-        "commit": git_commit(),
+        **of_run(train),
     }
+
+
+def of_run(train: TrainConfig) -> dict[str, Any]:
+    """Command, seed, steps and commit."""
+    return {"command": command(), "seed": train.seed, "steps": train.steps, "commit": git_commit()}

@@ -42,10 +42,9 @@ def annotator(
         depth: Weight of the depth's error beside the classes'.
         train: How to train.
     """
-    from cosmos_sim.cli.train._provenance import command
+    from cosmos_sim.cli.train._provenance import of_run
     from cosmos_sim.data.annotated import load_annotated
     from cosmos_sim.training import train as run
-    from cosmos_sim.training.provenance import git_commit
     from cosmos_sim.world_model.annotator import AnnotatorConfig
     from cosmos_sim.world_model.recipes.annotator import AnnotatorRecipe, AnnotatorRecipeConfig
 
@@ -63,10 +62,7 @@ def annotator(
     made = {
         "data": ", ".join(path.name for path in data),
         "frames": len(frames.train_rows) * len(frames.frames),
-        "command": command(),
-        "seed": train.seed,
-        "steps": train.steps,
-        "commit": git_commit(),
+        **of_run(train),
     }
     figures = run(AnnotatorRecipe(config, frames, provenance=made), train, out)
     print("\n".join(f"{name:24s} {value:8.4f}" for name, value in figures.items()))

@@ -91,11 +91,10 @@ def control(
     """
     from dataclasses import replace
 
-    from cosmos_sim.cli.train._provenance import command
+    from cosmos_sim.cli.train._provenance import of_run
     from cosmos_sim.data.clips import ClipSet
     from cosmos_sim.data.sources import open_source
     from cosmos_sim.training import train as run
-    from cosmos_sim.training.provenance import git_commit
     from cosmos_sim.world_model.control import ControlConfig
     from cosmos_sim.world_model.recipes.control import ControlRecipe
     from cosmos_sim.world_model.recipes.control_config import ControlRecipeConfig
@@ -121,6 +120,8 @@ def control(
     words = find_words(base)
     if words is not None and text_encoder is not None:
         raise ValueError(f"text_encoder={text_encoder} would be ignored: {base} holds its own")
+    if words is None and text_encoder == WORDS:
+        raise ValueError(f"{base} holds no encoder of words, so it was not trained with one")
     start = begin(base, seed=train.seed)
     check_size(network, base, start.config)
     cache = cache or out.parent / "cache"
@@ -166,10 +167,7 @@ def control(
         provenance={
             "stage": stage,
             "data": f"{', '.join(path.name for path in data)}: {len(clips)} clips",
-            "command": command(),
-            "seed": train.seed,
-            "steps": train.steps,
-            "commit": git_commit(),
+            **of_run(train),
         },
     )
     figures = run(recipe, train, out)

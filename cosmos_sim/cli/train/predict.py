@@ -105,11 +105,10 @@ def predict(
         workers: threads that decode clips.
         train: how to train.
     """
-    from cosmos_sim.cli.train._provenance import command
+    from cosmos_sim.cli.train._provenance import of_run
     from cosmos_sim.data.clips import ClipSet
     from cosmos_sim.data.sources import open_source
     from cosmos_sim.training import train as run
-    from cosmos_sim.training.provenance import git_commit
     from cosmos_sim.world_model.reason1 import Reason1Config
     from cosmos_sim.world_model.recipes.predict import PredictRecipe
     from cosmos_sim.world_model.recipes.predict_conditions import row_width
@@ -190,10 +189,7 @@ def predict(
         provenance={
             "stage": stage,
             "data": f"{', '.join(path.name for path in data)}: {len(clips)} clips",
-            "command": command(),
-            "seed": train.seed,
-            "steps": train.steps,
-            "commit": git_commit(),
+            **of_run(train),
         },
     )
     figures = run(recipe, train, out)
