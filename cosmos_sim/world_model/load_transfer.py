@@ -11,7 +11,7 @@ from cosmos_sim.data.pretrained import find_folder, read_config, shipped
 from cosmos_sim.training.device import select_device, select_dtype
 from cosmos_sim.world_model.checkpoints.control import Controls, check_kind, is_branch, is_control, open_control
 from cosmos_sim.world_model.checkpoints.load import controlled
-from cosmos_sim.world_model.checkpoints.network import open_network
+from cosmos_sim.world_model.checkpoints.network import open_merged
 from cosmos_sim.world_model.checkpoints.source import open_source
 from cosmos_sim.world_model.control import KINDS, ControlledDiT, check_beside
 from cosmos_sim.world_model.load_predict import open_encoder
@@ -168,7 +168,7 @@ def open_parts(model: Path, branches: Mapping[str, str | Path]) -> Controls:
         raise ValueError(f"the branches {', '.join(branches)} would stand beside those that {model} holds")
     else:
         opened = {kind: open_control(open_source(path), base=source, kinds=[kind]) for kind, path in branches.items()}
-        controls = Controls({kind: one.branches[kind] for kind, one in opened.items()}, open_network(source))
+        controls = Controls({kind: one.branches[kind] for kind, one in opened.items()}, open_merged(source))
     for kind, branch in controls.branches.items():
         check_kind(kind)
         check_beside(controls.with_base().config, branch.base, f"the {kind} branch")

@@ -11,7 +11,7 @@ from cosmos_sim.world_model.checkpoints.control_names import from_controlnet, ha
 from cosmos_sim.world_model.checkpoints.controlnet import CONTROLNET, controlnet_config
 from cosmos_sim.world_model.checkpoints.infer import Shapes, Unseen, infer_config
 from cosmos_sim.world_model.checkpoints.names import Which, from_nvidia
-from cosmos_sim.world_model.checkpoints.network import FORMAT, Network, open_network
+from cosmos_sim.world_model.checkpoints.network import FORMAT, Network, open_merged
 from cosmos_sim.world_model.checkpoints.source import Source
 from cosmos_sim.world_model.checkpoints.stored import StoredTensor, Weights, shapes
 from cosmos_sim.world_model.control import KINDS, ControlBranch, ControlConfig, check_beside
@@ -78,14 +78,14 @@ def open_control(
         unseen: what shapes do not say, for files without a configuration (NVIDIA's).
 
     Raises:
-        ValueError: there are none, the checkpoint is damaged or foreign, or an option would be ignored.
+        ValueError: there are none, the checkpoint is damaged or foreign, or an option or an adapter would be ignored.
     """
     where = str(source.path)
     if is_branch(source) or source.branches:
         held = base if is_branch(source) else replace(source, branches=())
         if held is None and (unseen is not None or which != "auto"):
             raise ValueError(f"{unseen or which} would be ignored: {where} has a config.json, and one set of weights")
-        network = None if held is None else open_network(held, which=which, unseen=unseen)
+        network = None if held is None else open_merged(held, which=which, unseen=unseen)
         every = None if held is None else held.config.get("controlnet_block_every_n")
         found = [_in_folder(part, network, every) for part in source.branches or (source,)]
     else:

@@ -10,7 +10,7 @@ from cosmos_sim.world_model.checkpoints.adapter import merge, open_adapter
 from cosmos_sim.world_model.checkpoints.control import Branch, Controls, check_kind, is_branch, open_control
 from cosmos_sim.world_model.checkpoints.infer import Unseen
 from cosmos_sim.world_model.checkpoints.names import Which
-from cosmos_sim.world_model.checkpoints.network import open_network
+from cosmos_sim.world_model.checkpoints.network import open_merged
 from cosmos_sim.world_model.checkpoints.source import open_source
 from cosmos_sim.world_model.checkpoints.stored import Weights
 from cosmos_sim.world_model.control import ControlBranch, ControlledDiT
@@ -41,9 +41,7 @@ def load_dit(
     Raises:
         ValueError: there is no such checkpoint, or it is damaged or foreign; nothing is loaded then.
     """
-    network = open_network(open_source(path), which=which, unseen=unseen)
-    if network.adapter:
-        raise ValueError(f"{path} holds a LoRA adapter among its weights: merge it first, with cosmos-sim convert")
+    network = open_merged(open_source(path), which=which, unseen=unseen)
     weights = network.weights
     if adapter is not None:
         weights = merge(weights, open_adapter(open_source(adapter)))

@@ -82,6 +82,20 @@ def open_network(source: Source, *, which: Which = "auto", unseen: Unseen | None
     return Network(infer_config(shapes(base), unseen, where=where), base, adapter)
 
 
+def open_merged(source: Source, *, which: Which = "auto", unseen: Unseen | None = None) -> Network:
+    """As :func:`open_network`, for those who would ignore an adapter among the weights.
+
+    Raises:
+        ValueError: as there; or there is one.
+    """
+    network = open_network(source, which=which, unseen=unseen)
+    if network.adapter:
+        raise ValueError(
+            f"{source.path} holds a LoRA adapter among its weights: merge it first, with cosmos-sim convert"
+        )
+    return network
+
+
 def save_ours(network: Network, folder: Path, *, max_shard: int = SHARD) -> None:
     """Write our folder: ``config.json`` and ``model*.safetensors``."""
     with new_folder(folder) as beside:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cosmos_sim.world_model.checkpoints.infer import check_network, expected_shapes
-from cosmos_sim.world_model.checkpoints.network import open_network
+from cosmos_sim.world_model.checkpoints.network import open_merged
 from cosmos_sim.world_model.checkpoints.source import open_source
 from cosmos_sim.world_model.checkpoints.stored import Weights, shapes
 from cosmos_sim.world_model.dit import DiT, DiTConfig, initialise
@@ -94,11 +94,7 @@ def begin(
         assert config is not None
         return Start(replace(config, action_dim=action_dim, rope_ratio=rope_ratio or config.rope_ratio), seed=seed)
     path, world = _world(Path(checkpoint))
-    network = open_network(open_source(path))
-    if network.adapter:
-        raise ValueError(
-            f"{checkpoint} holds a LoRA adapter among its weights: merge it first, with cosmos-sim convert"
-        )
+    network = open_merged(open_source(path))
     if action_dim is None and network.config.action_dim is not None:
         raise ValueError(
             f"{checkpoint} is conditioned on actions (rows of {network.config.action_dim}): train it with actions"

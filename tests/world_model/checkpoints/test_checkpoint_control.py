@@ -242,6 +242,10 @@ def test_refusals(tmp_path: Path):
     with pytest.raises(ValueError, match="control branches, which a network alone does not have"):
         load_dit(tmp_path / "ours")
     torch.save(nvidia_state(network(replace(BASE, num_blocks=4))), tmp_path / "deeper.pt")
+    adapted = nvidia_state(base) | {"net.blocks.0.self_attn.q_proj.lora_A.default.weight": torch.ones(2, 48)}
+    torch.save(adapted, tmp_path / "adapted.pt")
+    with pytest.raises(ValueError, match="holds a LoRA adapter among its weights: merge it first"):
+        load_controlled(tmp_path / "ours/controls/edge", base=tmp_path / "adapted.pt")
     with pytest.raises(ValueError, match="for a transformer of num_blocks=3, this one has 4"):
         load_controlled(tmp_path / "ours/controls/edge", base=tmp_path / "deeper.pt")
 
