@@ -67,16 +67,31 @@ def read_config(folder: Path, *kinds: str) -> dict[str, Any]:
     path, wanted = folder / "config.json", " or ".join(kinds)
     if not path.is_file():
         raise ValueError(f"{folder} holds no config.json, so it is no {wanted}")
-    try:
-        config = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    config = _parsed(path)
     if not isinstance(config, dict) or config.get("kind") not in kinds:
         found = config.get("kind") if isinstance(config, dict) else type(config).__name__
         near = difflib.get_close_matches(str(found), kinds, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{path} describes kind={found!r}, not a {wanted}{hint}")
     return config
+
+
+def kind_of(folder: Path) -> str | None:
+    """What the ``config.json`` in ``folder``, if there is one, says that it describes.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    path = folder / "config.json"
+    config = _parsed(path) if path.is_file() else None
+    return config.get("kind") if isinstance(config, dict) else None
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:  # also bytes that are no text
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

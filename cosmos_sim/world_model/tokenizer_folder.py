@@ -1,6 +1,5 @@
 """Tokenizers on disk: the Wan2.1 VAE in diffusers' folder, and small ones in ours."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from cosmos_sim.data.files import new_folder
-from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
+from cosmos_sim.data.pretrained import find_folder, from_dict, kind_of, load_weights, read_config, to_json
 from cosmos_sim.world_model.tiles import Tiling
 from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
 from cosmos_sim.world_model.wan import WanTokenizer
@@ -30,8 +29,7 @@ def open_tokenizer(folder: str | os.PathLike[str], *, tiling: Tiling | None = No
         ValueError: there is no tokenizer, or a damaged one, or ``tiling`` would be ignored.
     """
     for path in (Path(folder), Path(folder) / KIND):
-        config = path / "config.json"
-        if config.is_file() and json.loads(config.read_text()).get("kind") in HOLDERS:
+        if kind_of(path) in HOLDERS:
             if tiling is not None:
                 raise ValueError(f"{tiling} would be ignored: {path} holds a small tokenizer, which needs no tiles")
             return _load(path)[0]

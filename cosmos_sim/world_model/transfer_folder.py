@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cosmos_sim.data.files import new_folder
-from cosmos_sim.data.pretrained import from_dict, read_config, to_json
+from cosmos_sim.data.pretrained import from_dict, kind_of, read_config, to_json
 from cosmos_sim.world_model.checkpoints.control import Controls
 from cosmos_sim.world_model.checkpoints.control_write import save_branch
 from cosmos_sim.world_model.checkpoints.network import save_ours
@@ -52,12 +52,12 @@ class TransferSettings:
 
 
 def is_transfer(folder: Path) -> bool:
-    """Whether ``folder`` is a Transfer world's by what its config says."""
-    try:
-        read_config(folder, KIND)
-    except ValueError:
-        return False
-    return True
+    """Whether ``folder`` is a Transfer world's by what its config says.
+
+    Raises:
+        ValueError: there is a config, but it is not valid JSON.
+    """
+    return kind_of(folder) == KIND
 
 
 def read_settings(folder: Path) -> TransferSettings:

@@ -194,6 +194,9 @@ def test_damaged_folders_are_named(separate, tmp_path):
         config.write_text(json.dumps({**stated, **change}))
         with pytest.raises(ValueError, match=message):
             load_transfer(tmp_path, **FILES)
+    config.write_text(json.dumps(stated)[:-9])
+    with pytest.raises(ValueError, match="not valid JSON"):
+        load_transfer(tmp_path, **FILES)
     config.write_text(json.dumps(stated))
     assert is_transfer(tmp_path)
     weights = tmp_path / "controls" / "edge" / "model.safetensors"
