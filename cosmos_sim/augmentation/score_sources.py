@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import UInt8
 from numpy import ndarray
@@ -14,6 +13,7 @@ from cosmos_sim.augmentation.control_spec import ControlSpec, parse_controls
 from cosmos_sim.data.annotations import read_annotations
 from cosmos_sim.data.lerobot import dataset_info, read_episodes
 from cosmos_sim.data.lerobot_layout import choose_cameras
+from cosmos_sim.data.origins import read_provenance
 from cosmos_sim.data.video import read_video
 from cosmos_sim.types import Episode
 
@@ -69,7 +69,9 @@ class DatasetPairs:
         cameras: Sequence[str] = (),
     ) -> None:
         info = dataset_info(dataset)
-        lines = _provenance(info.path)
+        lines = read_provenance(info.path)
+        if lines is None:
+            raise ValueError(f"{str(dataset)!r} is no augmented dataset: it has no meta/augmentation.jsonl")
         self._dataset, self._specs = info.path, tuple(specs)
         self._cameras = choose_cameras(info, cameras or _changed(info.path))
         self._variants = [line for line in lines if line["variant"] is not None]
@@ -124,17 +126,3 @@ def _changed(dataset: Path) -> Sequence[str] | None:
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{str(file)!r} does not tell how the dataset was made: {error!r}") from error
     return None if cameras is None else tuple(cameras)
-
-
-def _provenance(dataset: Path) -> list[dict[str, Any]]:
-    file = dataset / "meta" / "augmentation.jsonl"
-    if not file.is_file():
-        raise ValueError(f"{str(dataset)!r} is no augmented dataset: it has no meta/augmentation.jsonl")
-    try:
-        lines: list[dict[str, Any]] = [json.loads(line) for line in file.read_text().splitlines()]
-        for line in lines:
-            if not {"episode", "source_episode", "variant"} <= set(line):
-                raise ValueError(f"no episode, source_episode and variant in {line}")
-    except ValueError as error:
-        raise ValueError(f"{str(file)!r} cannot be read: {error}") from error
-    return lines

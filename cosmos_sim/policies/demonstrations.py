@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cosmos_sim.data.lerobot import DatasetInfo, dataset_info, read_episodes
+from cosmos_sim.data.origins import read_origins
 from cosmos_sim.data.split import held_out
 from cosmos_sim.data.statistics import Statistics, statistics
 from cosmos_sim.policies.encoder import resize
@@ -34,7 +35,8 @@ class Selection:
     tail: int = 2
     """Steps after the first success that are still imitated: an episode is taken to end with them."""
     held_out: float = 0.05
-    """Share of the chosen episodes (see :mod:`cosmos_sim.data.split`) that is only evaluated on."""
+    """Share of the chosen episodes (see :mod:`cosmos_sim.data.split`) that is only evaluated on; the variants of an
+    augmented dataset go with the episodes that they were made from."""
 
     def __post_init__(self) -> None:
         if self.demonstrations is not None and self.demonstrations < 1:
@@ -122,7 +124,10 @@ def load_demonstrations(selection: Selection, *, cameras: tuple[str, ...], resol
         last[start:end] = end - 1
         rows.append(torch.arange(start, end))
         start = end
-    kept = held_out(len(chosen), fraction=selection.held_out)
+    origins = read_origins(info.path, info.episodes)
+    groups = list(dict.fromkeys(origins[index] for index in chosen))
+    apart = {groups[k] for k in held_out(len(groups), fraction=selection.held_out)}
+    kept = [place for place, index in enumerate(chosen) if origins[index] in apart]
     return Demonstrations(
         frames=frames,
         state=state,

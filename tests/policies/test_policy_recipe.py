@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,20 @@ def test_skills_are_read_from_the_collection(dataset: Path, tmp_path: Path):
     (copy / "meta" / "collection.json").write_text(json.dumps({"episodes": record["episodes"][:3]}))
     with pytest.raises(ValueError, match="the skills of 3 of 4 episodes: choose episodes without skills"):
         chosen(skills=("expert",))
+
+
+def test_variants_are_held_out_with_the_episodes_that_they_were_made_from(dataset: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
+    lines = [{"episode": k, "source_episode": k // 2, "variant": None if k % 2 else 0} for k in range(10)]
+    (copy / "meta" / "augmentation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for share in (0.2, 0.4, 0.6):
+        data = load_demonstrations(select(copy, held_out=share), cameras=(), resolution=32)
+        judged, trained = (
+            {data.episodes[row // 9] // 2 for row in rows.tolist()} for rows in (data.held_out_rows, data.train_rows)
+        )
+        assert judged
+        assert trained
+        assert not judged & trained
 
 
 def test_a_dataset_without_success_must_be_taken_whole(dataset: Path, tmp_path: Path):

@@ -18,6 +18,7 @@ from cosmos_sim.data.clip_source import Item, whole_stride
 from cosmos_sim.data.images import beside, beside_sizes
 from cosmos_sim.data.lerobot_layout import DatasetInfo, choose_cameras, read_layout
 from cosmos_sim.data.lerobot_rows import EpisodeTables, images, numbers, read_rows, sized
+from cosmos_sim.data.origins import read_origins
 from cosmos_sim.data.video import SequentialVideo, VideoHeader
 
 StrideActions = Literal["sum", "last"]
@@ -37,7 +38,7 @@ class LeRobotSource:
     """The episodes of a LeRobotDataset v3, of any action dimension.
 
     An episode's caption is that of ``meta/captions.jsonl`` (where it has one for the camera alone, that one), or else
-    its task.
+    its task. The variants of an augmented dataset are of one group with the episode that they were made from.
 
     Frame ``k`` is followed by action ``k``. A clip at the dataset's own rate has the dataset's own actions; at an
     integer part of it only if ``stride_actions`` says what becomes of those between two frames: their ``"sum"`` (right
@@ -62,6 +63,7 @@ class LeRobotSource:
     ) -> None:
         self.name = str(path)
         self._layout = read_layout(path)
+        self._origins = read_origins(self._layout.info.path, self._layout.info.episodes)
         chosen = choose_cameras(self._layout.info, cameras)
         if not chosen:
             raise ValueError(f"{self.name!r} needs a camera, got none of {list(self._layout.info.cameras)}")
@@ -176,7 +178,7 @@ class LeRobotSource:
         words = "" if caption is None else caption.of(cameras[0]) if len(cameras) == 1 else caption.caption
         return Item(
             name=called,
-            group=str(episode),
+            group=str(self._origins[episode]),
             size=(sizes[0][0], sum(width for _, width in sizes)),
             fps=info.fps,
             length=info.lengths[episode],

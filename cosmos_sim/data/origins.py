@@ -1,0 +1,37 @@
+"""Which episodes of a dataset show one motion: an augmented dataset holds each of its source's several times over."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_provenance(dataset: Path) -> list[dict[str, Any]] | None:
+    """What ``meta/augmentation.jsonl`` tells of each episode: at least ``episode``, ``source_episode`` and ``variant``,
+    which is ``None`` for the source's own; ``None`` where there is no such file.
+
+    Raises:
+        ValueError: naming the file, if it cannot be read.
+    """
+    file = dataset / "meta" / "augmentation.jsonl"
+    if not file.is_file():
+        return None
+    try:
+        lines: list[dict[str, Any]] = [json.loads(line) for line in file.read_text().splitlines()]
+        for line in lines:
+            if not {"episode", "source_episode", "variant"} <= set(line):
+                raise ValueError(f"no episode, source_episode and variant in {line}")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{str(file)!r} cannot be read: {error}") from error
+    return lines
+
+
+def read_origins(dataset: Path, episodes: int) -> tuple[int, ...]:
+    """For each of the ``episodes`` of ``dataset`` the number of the one that it was made from; its own if of none.
+
+    Episodes of one origin have the same actions: they belong on the same side of any split.
+
+    Raises:
+        ValueError: as :func:`read_provenance`.
+    """
+    told = {line["episode"]: line["source_episode"] for line in read_provenance(dataset) or ()}
+    return tuple(told.get(episode, episode) for episode in range(episodes))
