@@ -31,8 +31,10 @@ def pack(
         tokenizer: Folder of the tokenizer; the one in MODEL by default.
         annotator: Folder of what train annotator exported, to read depth and segments off what the world makes.
         views: The cameras side by side in its frames, from left to right; none for one video alone.
-        size: HEIGHT,WIDTH of its frames; a Transfer world's own, else 704,1280 and the other shapes of 720p by default.
-        chunk: Frames that it makes at once; a Transfer world's own, else 93 by default.
+        size: HEIGHT,WIDTH of its frames, needed if it was trained with words; a Transfer world's own, else 704,1280 and
+            the other shapes of 720p by default.
+        chunk: Frames that it makes at once, needed if it was trained with words; a Transfer world's own, else 93 by
+            default.
         sampling: Which released checkpoint it is sampled like; a Transfer world's own, else transfer2.5-2b by default.
         steps: Sampling steps unless the user says otherwise.
         guidance: Strength of guidance unless the user says otherwise.

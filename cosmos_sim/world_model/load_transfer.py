@@ -57,7 +57,8 @@ def load_transfer(
         text_encoder: for a model without an encoder in its folder: Cosmos-Reason1-7B as released when not given.
         prompt_cache: a folder for embeddings of prompts, 103 MB each as released; unused by small encoders.
         changes: fields of :class:`~cosmos_sim.world_model.transfer_folder.TransferSettings` to set otherwise than the
-            world's folder (or, of checkpoints, Cosmos-Transfer2.5) has them.
+            world's folder (or, of checkpoints, Cosmos-Transfer2.5) has them; of a network that was trained with words
+            ``size`` and ``chunk`` are needed.
         low_vram: whether the networks are on the device one after another.
         compiled: whether the networks' blocks are compiled, which takes a minute or two at the first evaluation.
         tiling: code images in tiles, for cards that cannot hold a whole one; not exact.
@@ -179,14 +180,20 @@ def _settings(folder: Path, *, own: bool, changes: Mapping[str, Any]) -> Transfe
     """Those of a world's folder, or of Cosmos-Transfer2.5, with changes.
 
     Args:
-        own: whether the model has a text encoder of its own, to which the released negative prompt says nothing.
+        own: whether the model has a text encoder of its own, as no released one has: what those are made for, and their
+            negative prompt, say nothing about it.
+
+    Raises:
+        ValueError: an unknown change, or a model with its own text encoder whose size or chunk nothing says.
     """
-    settings = read_settings(folder) if is_transfer(folder) else TransferSettings()
-    if own and not is_transfer(folder):
-        settings = replace(settings, negative_prompt=None)
     known = [field.name for field in fields(TransferSettings)]
     for name in changes:
         named(dict.fromkeys(known), name, "setting")
+    settings = read_settings(folder) if (packed := is_transfer(folder)) else TransferSettings()
+    if own and not packed:
+        if missing := [name for name in ("size", "chunk") if name not in changes]:
+            raise ValueError(f"{folder} is no released network: say the {' and '.join(missing)} that it was trained at")
+        settings = replace(settings, negative_prompt=None)
     if "size" in changes:  # the other sizes are those of the released model
         settings = replace(settings, sizes=())
     return replace(settings, **changes)

@@ -160,7 +160,7 @@ def test_packing_needs_all_parts(tmp_path, capsys):
         (["--branches", f"edge={exports / 'edge'}", "--annotator", str(exports / "edge")], "not a annotator"),
     ):
         with pytest.raises(SystemExit, match="2"):
-            main([*command, *options, "--size", "32,64"])
+            main([*command, *options, "--size", "32,64", "--chunk", "9"])
         assert message in capsys.readouterr().err
     assert not (tmp_path / "world").exists()
     with pytest.raises(ValueError, match="exists"):

@@ -151,8 +151,10 @@ def test_files_of_others_give_the_same(tmp_path, kinds, kind_of_file):
     np.testing.assert_array_equal(video(found, kinds=kinds, size=(32, 48), prompt=None), again)
 
 
-def test_released_networks_are_sampled_as_released(exports):
-    config = load_transfer(exports / "base", branches={"edge": exports / "edge"}, **FILES).config
+def test_released_networks_are_sampled_as_released(tmp_path):
+    save_controls(parts(config=DIT), tmp_path / "ours")
+    save_tokenizer(tiny_wan(), tmp_path / "vae")
+    config = load_transfer(tmp_path / "ours", tokenizer=tmp_path / "vae", **FILES).config
     assert config.sampling == SAMPLING["transfer2.5-2b"]
     assert (config.sampling.guidance, config.sampling.schedule, config.sampling.known_time) == (3.0, "linear", None)
     assert (config.chunk, config.size, (960, 704) in config.sizes) == (93, (704, 1280), True)
@@ -170,7 +172,12 @@ def test_mistakes_are_named(exports, tmp_path, separate):
         ({"model": exports / "base", "branches": {"blur": exports / "edge"}}, "no blur branch"),
         ({"model": wrong, "branches": edge}, "the branches edge would stand beside those"),
         ({"model": exports / "base", "branches": edge, "changes": {"chunks": 3}}, "did you mean 'chunk'"),
-        ({"model": exports / "base", "branches": edge, "changes": {"views": ("a", "b", "c")}}, "side by side"),
+        (
+            {"model": exports / "base", "branches": edge, "changes": {**SETTINGS, "views": ("a", "b", "c")}},
+            "side by side",
+        ),
+        ({"model": exports / "base", "branches": edge}, "no released network: say the size and chunk"),
+        ({"model": exports / "base", "branches": edge, "changes": {"size": (16, 32)}}, "say the chunk that it was"),
         ({"model": exports / "annotator"}, "describes 'annotator'"),
     ]
     for options, message in cases:
