@@ -43,7 +43,7 @@ def inspect(
     from tqdm import tqdm
 
     from cosmos_sim.data.lerobot import dataset_info, read_episodes
-    from cosmos_sim.data.split import held_out
+    from cosmos_sim.data.origins import held_out_of
     from cosmos_sim.evaluation.counterfactual import counterfactual
     from cosmos_sim.evaluation.inspection import counterfactual_text, open_loop_text, reader_text, success_text
     from cosmos_sim.evaluation.open_loop import open_loop
@@ -70,8 +70,9 @@ def inspect(
     if eye is not None:
         print(reader_text(eye.figures), end="\n\n")
     if data is not None:
-        count = dataset_info(data).episodes
-        chosen = (tuple(range(count)) if all_episodes else held_out(count))[:episodes]
+        info = dataset_info(data)
+        count = info.episodes
+        chosen = (tuple(range(count)) if all_episodes else held_out_of(info.path, count))[:episodes]
         if not chosen:
             raise ValueError(f"{str(data)!r} has {count} episode(s), none held out: use all_episodes")
         cameras = tuple(model.spec.cameras)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cosmos_sim.data.split import held_out_names
+
 
 def read_provenance(dataset: Path) -> list[dict[str, Any]] | None:
     """What ``meta/augmentation.jsonl`` tells of each episode: at least ``episode``, ``source_episode`` and ``variant``,
@@ -35,3 +37,16 @@ def read_origins(dataset: Path, episodes: int) -> tuple[int, ...]:
     """
     told = {line["episode"]: line["source_episode"] for line in read_provenance(dataset) or ()}
     return tuple(told.get(episode, episode) for episode in range(episodes))
+
+
+def held_out_of(dataset: Path, episodes: int, *, fraction: float = 0.1) -> tuple[int, ...]:
+    """The episodes of ``dataset`` that are held out: as :func:`~cosmos_sim.data.split.held_out` chooses among those
+    that were recorded, with all variants of theirs.
+
+    Raises:
+        ValueError: as :func:`read_provenance` and :func:`~cosmos_sim.data.split.held_out`.
+    """
+    origins = read_origins(dataset, episodes)
+    names = list(dict.fromkeys(origins))
+    apart = {names[k] for k in held_out_names([str(name) for name in names], fraction=fraction)}
+    return tuple(episode for episode, origin in enumerate(origins) if origin in apart)

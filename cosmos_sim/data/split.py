@@ -33,11 +33,5 @@ def held_out_names(names: Sequence[str], *, fraction: float = 0.1) -> tuple[int,
     return tuple(sorted(index for _, index in places[: min(max(count, 1), len(names) - 1)]))
 
 
-def trained_on(episodes: int, *, fraction: float = 0.1) -> tuple[int, ...]:
-    """The episodes that :func:`held_out` does not hold out."""
-    kept = set(held_out(episodes, fraction=fraction))
-    return tuple(episode for episode in range(episodes) if episode not in kept)
-
-
 def _place(name: str) -> float:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) / 2**64

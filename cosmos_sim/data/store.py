@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from cosmos_sim.data.lerobot import DatasetInfo, read_episodes
 from cosmos_sim.data.lerobot_layout import choose_cameras, read_layout
-from cosmos_sim.data.split import held_out, trained_on
+from cosmos_sim.data.origins import held_out_of
 from cosmos_sim.data.windows import Windows, clamp
 from cosmos_sim.types import Episode
 
@@ -90,8 +90,8 @@ class EpisodeStore:
         self.reward = np.load(folder / "reward.npy") if self.info.has_reward else None
         self.tasks = json.loads((folder / "tasks.json").read_text())
         self.lengths = np.asarray(self.info.lengths, dtype=np.int64)
-        self.train = trained_on(len(self), fraction=fraction)
-        self.held_out = held_out(len(self), fraction=fraction)
+        self.held_out = held_out_of(self.info.path, len(self), fraction=fraction)
+        self.train = tuple(sorted(set(range(len(self))) - set(self.held_out)))
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
         """Where each episode's first step is in the arrays."""
 
