@@ -1,6 +1,7 @@
 """The experiments on Predict2.5's recipe at a size that learns nothing: that they run, go on, and add up."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np

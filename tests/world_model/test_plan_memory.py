@@ -22,6 +22,7 @@ PLAIN = replace(TINY, context_in_dim=None)
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     use_fused_norms(monkeypatch)
+    monkeypatch.setattr("cosmos_sim.world_model.attention.pays_in_products", lambda q, v: False)
     monkeypatch.setattr("cosmos_sim.world_model.plan_workload.TEXT_TOKENS", TEXT)
 
 
