@@ -102,7 +102,8 @@ def test_killed_five_times_it_goes_on_each_time_on_another_number_of_processes(t
         with pytest.raises((ProcessExitedException, ProcessRaisedException)):
             start(processes, tmp_path, parallel=parallel or CONFIG.parallel, blow=blow)
         if writing:
-            assert saved(tmp_path)[-1] == begin, number
+            # The first process may end a save whose other parts are written; one that is killed itself may not.
+            assert saved(tmp_path)[-1] in ((begin, begin + EVERY) if rank else (begin,)), number
             assert rank or len(list(folder.glob(".step-*.partial"))) == 1  # a first process that lives clears it away
         else:
             assert saved(tmp_path)[-1] in (begin, begin + EVERY)
