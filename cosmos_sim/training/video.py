@@ -22,8 +22,8 @@ def write_mp4(path: Path, frames: Frames | Iterable[Frames], fps: float) -> None
     """Write RGB frames as H.264 in an mp4 file that browsers play; odd sizes repeat their last row or column.
 
     Frames come at once or piece after piece, each of which is written before the next is asked for. The file appears
-    when it is whole. The same frames give the same bytes: one thread encodes, without x264's macroblock tree, with which
-    one encoding in some hundreds comes out otherwise.
+    when it is whole. The same frames give the same bytes: one thread encodes, without x264's macroblock tree, which
+    makes one encoding in some hundreds come out otherwise.
 
     Raises:
         ValueError: for anything but ``uint8`` frames ``t h w 3``, at least one of them, all of one size.
