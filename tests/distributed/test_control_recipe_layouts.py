@@ -28,8 +28,8 @@ BASE = DiTConfig(
 )
 LINE = (
     "--size 32,48 --frames 5 --images 0.4 --network small --control edge --blocks 2 --variants 2 --batch-size 4 "
-    "--text-dropout 1 --lr 1e-2 --steps 4 --warmup 1 --save-every 2 --eval-every 4 --log-every 1 --eval-clips 2 "
-    "--samples 1 --sample-steps 1 --device cpu --autocast fp32 --workers 1"
+    "--text-dropout 1 --lr 1e-2 --eps 1e-4 --steps 4 --warmup 1 --save-every 2 --eval-every 4 --log-every 1 "
+    "--eval-clips 2 --samples 1 --sample-steps 1 --device cpu --autocast fp32 --workers 1"
 )
 LAYOUTS = {
     "fsdp": "--parallel.checkpointing full",
@@ -87,5 +87,5 @@ def test_two_processes_are_as_one(place, alone, name):
     branches = [load_file(place / run / "export" / "model.safetensors") for run in (alone, name)]
     assert set(branches[0]) == set(branches[1])
     for key, value in branches[0].items():
-        # As a whole: where a gradient is nothing but rounding, AdamW makes steps of it.
-        assert (branches[1][key] - value).norm() <= 3e-4 * value.norm() + 1e-6, key
+        # As a whole, and by an AdamW whose eps is above rounding, of which it would make steps.
+        assert (branches[1][key] - value).norm() <= 3e-5 * value.norm() + 1e-6, key
