@@ -34,6 +34,8 @@ class AugmentConfig:
     """Of each episode."""
     controls: tuple[str, ...] = tuple(str(spec) for spec in DEFAULT)
     """As :func:`~cosmos_sim.augmentation.control_spec.parse_controls` reads them."""
+    keep: tuple[str, ...] = ()
+    """Regions that stay as the source shows them, such as ``robot``: guided generation with masks."""
     cameras: tuple[str, ...] | None = None
     """The cameras to change, all of them by default; the others keep their videos."""
     episodes: tuple[int, ...] | None = None
@@ -71,6 +73,8 @@ class AugmentConfig:
         for name, values in (("episodes", self.episodes), ("cameras", self.cameras)):
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"{name} must be at least one, each once, got {values}")
+        if len(set(self.keep)) < len(self.keep) or not all(self.keep):
+            raise ValueError(f"keep takes the names of regions, each once, got {self.keep}")
         parse_controls(self.controls)
 
     @property

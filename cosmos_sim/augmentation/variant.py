@@ -7,12 +7,12 @@ from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from cosmos_sim.augmentation.annotators import Annotator, Recorded, known_phrases
 from cosmos_sim.augmentation.checks import ROBOT, InverseDynamics, View, score_variant
-from cosmos_sim.augmentation.control_videos import control_videos
+from cosmos_sim.augmentation.control_videos import control_videos, region_mask
 from cosmos_sim.augmentation.limits import Limits
 from cosmos_sim.augmentation.plan import AugmentConfig, Job
 from cosmos_sim.data.annotations import read_annotations
@@ -21,7 +21,7 @@ from cosmos_sim.data.images import stretch
 from cosmos_sim.data.lerobot import dataset_info, read_episodes
 from cosmos_sim.types import Episode
 from cosmos_sim.world_model.control_video import ControlVideo
-from cosmos_sim.world_model.views import split_views, whole_size
+from cosmos_sim.world_model.views import join_views, split_views, whole_size
 
 Frames = Mapping[str, UInt8[ndarray, "t h w 3"]]
 
@@ -42,6 +42,8 @@ class Translator(Protocol):
         seed: int,
         guidance: float | None = None,
         steps: int | None = None,
+        source: UInt8[ndarray, "t h w 3"] | None = None,
+        keep: Float[ndarray, "t h w"] | None = None,
     ) -> Iterator[UInt8[ndarray, "t h w 3"]]: ...
 
 
@@ -70,6 +72,14 @@ class Variant:
 
 
 @dataclass(frozen=True, eq=False)
+class Kept:
+    """Frames that stay as they are where ``mask`` is 1."""
+
+    frames: UInt8[ndarray, "t h w 3"]
+    mask: Float[ndarray, "t h w"]
+
+
+@dataclass(frozen=True, eq=False)
 class Source:
     """An episode with what all its variants share."""
 
@@ -78,6 +88,8 @@ class Source:
     views: Mapping[str, View]
     controls: Mapping[str, Mapping[str, ControlVideo]]
     """Camera, or ``""`` for all side by side, to the controls by kind."""
+    kept: Mapping[str, Kept]
+    """Likewise, to what stays as it is; empty where nothing does."""
 
 
 class Augmenter:
@@ -147,19 +159,23 @@ class Augmenter:
             (read,) = read_episodes(self._path, [episode], list(self.cameras))
             readers = self._readers(episode)
             views = {camera: self._view(video, readers[camera]) for camera, video in read.frames.items()}
-            self._last = Source(episode, read, views, self._controls(read.frames, readers, episode))
+            controls, kept = self._controls(read.frames, readers, episode)
+            self._last = Source(episode, read, views, controls, kept)
         return self._last
 
     def paint(self, source: Source, job: Job, seed: int) -> Frames:
         """The frames of one attempt, at the source's sizes."""
         caption, made = job.prompt.caption, {}
         for camera, controls in source.controls.items():
+            kept = source.kept.get(camera)
             pieces = self.world.translate(
                 controls,
                 prompt=caption.of(camera) if camera else caption.caption,
                 seed=seed,
                 guidance=self.config.guidance,
                 steps=self.config.steps,
+                source=None if kept is None else kept.frames,
+                keep=None if kept is None else kept.mask,
             )
             made[camera] = np.concatenate(list(pieces))
         sizes = {camera: (video.shape[1], video.shape[2]) for camera, video in source.episode.frames.items()}
@@ -191,19 +207,20 @@ class Augmenter:
 
     def _controls(
         self, frames: Frames, readers: Mapping[str, Annotator], seed: int
-    ) -> dict[str, dict[str, ControlVideo]]:
-        together = [frames] if self.world.views is not None else [{camera: video} for camera, video in frames.items()]
-        found = {}
+    ) -> tuple[dict[str, dict[str, ControlVideo]], dict[str, Kept]]:
+        views = self.world.views
+        together = [frames] if views is not None else [{camera: video} for camera, video in frames.items()]
+        found, kept = {}, {}
         for videos in together:
-            found["" if self.world.views is not None else next(iter(videos))] = control_videos(
-                videos,
-                self.config.specs,
-                size=self.world.size_for(*whole_size(videos, list(videos))),
-                views=self.world.views,
-                annotators=readers,
-                seed=seed,
+            name = "" if views is not None else next(iter(videos))
+            size = self.world.size_for(*whole_size(videos, list(videos)))
+            found[name] = control_videos(
+                videos, self.config.specs, size=size, views=views, annotators=readers, seed=seed
             )
-        return found
+            if self.config.keep:
+                mask = region_mask(videos, self.config.keep, size=size, annotators=readers, views=views)
+                kept[name] = Kept(join_views(videos, views or (name,), size=size), mask)
+        return found, kept
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Any]:

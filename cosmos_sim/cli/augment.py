@@ -13,6 +13,7 @@ def augment(
     model: str = "transfer",
     variants: int = 5,
     controls: tuple[str, ...] = (),
+    keep: tuple[str, ...] = (),
     template: str | None = None,
     language_model: str | None = None,
     language_model_url: str | None = None,
@@ -42,6 +43,7 @@ def augment(
         variants: Of each episode.
         controls: What to hold to, as KIND[@PRESET][:REGION][:WEIGHT], such as edge@low:0.5 or blur:robot. By default
             the paper's for robots: medium edges everywhere, very little blur on the robot.
+        keep: What stays as the source shows it, such as robot (guided generation with masks); nothing by default.
         template: The scene in words, with slots that vary: lift, kitchen, tabletop, or a JSON file. That of the
             shipped world by default.
         language_model: Let this model fill the template's slots; the template's own texts are drawn otherwise.
@@ -88,6 +90,7 @@ def augment(
         model,
         variants=variants,
         controls=controls or tuple(str(spec) for spec in DEFAULT),
+        keep=keep,
         cameras=cameras or None,
         episodes=episodes or None,
         seed=seed,

@@ -50,6 +50,8 @@ class Repainter:
         seed: int,
         guidance: float | None = None,
         steps: int | None = None,
+        source: ndarray | None = None,
+        keep: ndarray | None = None,
     ) -> Iterator[ndarray]:
         time.sleep(self.pause)
         if self.fault == "nan":
@@ -65,6 +67,8 @@ class Repainter:
             frames = np.roll(frames, frames.shape[2] // 2, axis=2)
         rng = np.random.default_rng([crc32(prompt.encode()), seed])
         painted = frames[..., rng.permutation(3)] * rng.uniform(0.8, 1.0)
+        if source is not None and keep is not None:
+            painted = np.where(keep[..., None] > 0.5, source, painted)
         yield from np.array_split(painted.astype(np.uint8), 3)
 
 

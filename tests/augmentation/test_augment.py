@@ -78,6 +78,20 @@ def test_the_source_comes_first_and_its_variants_after_it(done: Augmented, sourc
         assert np.median(difference) < 45  # other colours, but everything where it was
 
 
+def test_what_is_kept_stays_as_the_source_shows_it(config: AugmentConfig, source: Path, tmp_path: Path) -> None:
+    kept = run(replace(config, keep=("robot", "cube"), variants=1, episodes=(0,)), tmp_path / "made")
+    original, made = (episode.frames["front"].astype(int) for episode in read_episodes(kept.path))
+    height, width = SIZES["front"]
+    cube = (slice(None), slice(height // 2 + 2, height // 2 + 9), slice(width - 12, width - 5))
+    assert np.abs(made[cube] - original[cube]).mean() < 12  # but for the video's coding
+    robot = original.max(axis=3) < 70
+    assert np.abs(made - original)[robot].mean() < 12
+    corner = (slice(None), slice(height - 8, None), slice(0, 8))  # of the table
+    assert np.abs(made[corner] - original[corner]).mean() > 12
+    with pytest.raises(ValueError, match=r"keep takes the names of regions, each once, got \('robot', 'robot'\)"):
+        replace(config, keep=("robot", "robot"))
+
+
 def test_labels_are_the_sources_bit_for_bit(done: Augmented, source: Path) -> None:
     (there,) = [pq.read_table(file) for file in source.glob("data/*/*.parquet")]
     (here,) = [pq.read_table(file) for file in done.path.glob("data/*/*.parquet")]
