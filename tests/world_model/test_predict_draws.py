@@ -9,7 +9,7 @@ from scipy import stats
 
 from cosmos_sim.world_model.flow import TimeDistribution
 from cosmos_sim.world_model.recipes.predict_draws import draw, is_image_step, noise_like
-from cosmos_sim.world_model.recipes.predict_loss import known_mask, velocity_errors
+from cosmos_sim.world_model.recipes.predict_loss import known_mask, rarity, velocity_errors
 
 KNOWN = (0.5, 0.25, 0.25)
 SHIFT = 5.0
@@ -116,3 +116,22 @@ def test_the_loss_is_on_frames_to_be_generated_alone():
     assert changed.grad is not None
     assert changed.grad[mask.expand_as(changed)].eq(0).all()
     assert changed.grad[~mask.expand_as(changed)].ne(0).all()
+
+
+def test_what_is_rare_in_its_frame_counts_for_more():
+    """A small patch unlike all else: weights go with the inverse power of how much of its frame looks alike."""
+    data = torch.zeros(1, 3, 2, 4, 6)
+    data[:, :, 1, 1, 2:5] = 9.0  # 3 of the second frame's 24
+    weight = rarity(data, 0.5)
+    assert weight.shape == (1, 1, 2, 4, 6)
+    assert weight.mean().item() == pytest.approx(1)
+    common, patch = weight[0, 0, 1, 0, 0], weight[0, 0, 1, 1, 3]
+    assert (patch / common).item() == pytest.approx((21 / 3) ** 0.5, rel=1e-5)
+    assert (weight[0, 0, 0] / common).max().item() == pytest.approx((21 / 24) ** 0.5, rel=1e-5)
+    torch.testing.assert_close(rarity(data, 0.0), torch.ones(1, 1, 2, 4, 6))
+    zero, noise = torch.zeros_like(data), torch.ones_like(data)
+    none = known_mask(torch.tensor([0]), data)
+    error = velocity_errors(zero, zero, noise, none, weight)
+    assert error.item() == pytest.approx(1)
+    error = velocity_errors(torch.where(data > 0, zero, noise), zero, noise, none, weight)
+    assert error.item() == pytest.approx(3 * patch.item() / 48)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from tiny_clips import robot_dataset
 
 from cosmos_sim.cli import main
@@ -104,6 +106,21 @@ def test_a_branch_of_each_kind(place, kind, capsys):
     assert "without_loss" in capsys.readouterr().out
     recipe = json.loads((out / "run.json").read_text())["recipe_config"]
     assert (recipe["control"], recipe["text"], recipe["variants"]) == (kind, "words", 4)
+
+
+def test_a_branch_goes_on_from_another(place, tmp_path, capsys):
+    first = control(place, "edge", "--blocks 2", out="first")
+    stay = "--lr 1e-12 --rare 0.7"
+    again = control(place, "edge", f"--init {first / 'export'} {stay}", out="again")
+    weights = [load_file(run / "export" / "model.safetensors") for run in (first, again)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-9) for name in weights[0])
+    recipe = json.loads((again / "run.json").read_text())["recipe_config"]
+    assert (recipe["branch"]["blocks"], recipe["rare"]) == (2, 0.7)
+    capsys.readouterr()
+    assert "is a branch for edge, not for seg" in refused(place, capsys, "seg", f"--init {first / 'export'}")
+    assert "blocks=3 would be ignored" in refused(place, capsys, "edge", f"--init {first / 'export'} --blocks 3")
+    assert "rare must lie in [0, 1], not 2.0" in refused(place, capsys, "edge", "--rare 2")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
     from numpy import ndarray
 
+    from cosmos_sim.world_model.checkpoints.control import Branch
     from cosmos_sim.world_model.recipes.control_extract import Extractor
 
 
@@ -21,10 +22,11 @@ def control(
     base: Path,
     control: str,
     out: Path,
+    init: Path | None = None,
     tokenizer: Path | None = None,
     stage: str = STAGE,
     network: str = NETWORK,
-    blocks: int = 4,
+    blocks: int | None = None,
     variants: int = 4,
     size: str | None = None,
     frames: int | None = None,
@@ -33,6 +35,7 @@ def control(
     known: tuple[float, ...] | None = None,
     shift: float | None = None,
     high_noise: float = 0.05,
+    rare: float = 0.0,
     text_dropout: float | None = None,
     batch_size: int | None = None,
     cameras: tuple[str, ...] = (),
@@ -60,10 +63,11 @@ def control(
         base: the network, in any format that convert reads.
         control: edge, blur, depth or seg; the last two of data with annotations.
         out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
+        init: a branch for BASE to go on from, in any format that convert reads.
         tokenizer: folder of the Wan2.1 VAE or of a small tokenizer; the one in BASE by default.
         stage: how the network was trained, as of train predict. It says what is None below.
         network: the network's size: predict2.5-2b, predict2.5-14b or small.
-        blocks: of the branch, at most.
+        blocks: of the branch, at most; 4 by default, or those of INIT.
         variants: different control videos of a clip, of edges, blur and segments.
         size: HEIGHT,WIDTH in pixels in place of the stage's sizes; the shift follows.
         frames: frames of a video; 1 for images alone.
@@ -72,6 +76,8 @@ def control(
         known: probabilities that a video begins from 0, 1, 2, ... given latents.
         shift: of the training times towards noise.
         high_noise: share of the samples drawn from the top 2% of noise.
+        rare: how much more latents count that are unlike the rest of their frame, such as a small object's: from 0, as
+            in the original, to 1.
         text_dropout: share of the samples whose text is left out; 1 trains without captions.
         batch_size: samples in a batch, over all processes.
         cameras: which cameras of a robot's data; all by default.
@@ -124,6 +130,9 @@ def control(
         raise ValueError(f"{base} holds no encoder of words, so it was not trained with one")
     start = begin(base, seed=train.seed)
     check_size(network, base, start.config)
+    begun = None if init is None else _begun(init, base, control)
+    if init is not None and blocks is not None:
+        raise ValueError(f"blocks={blocks} would be ignored: {init} has its own")
     cache = cache or out.parent / "cache"
     clips = ClipSet(
         [open_source(path, cameras=cameras or None, side_by_side=side_by_side) for path in data],
@@ -145,19 +154,22 @@ def control(
             init=str(base),
             text=text_encoder if words is None else WORDS,
             high_noise=high_noise,
+            rare=rare,
             known_time=known_time,
             eval_clips=eval_clips,
             samples=samples,
             sample_steps=sample_steps,
             sample_guidance=sample_guidance,
             control=control,
-            branch=ControlConfig.beside(start.config, blocks=blocks),
+            branch=ControlConfig.beside(start.config, blocks=blocks or 4) if begun is None else begun.config,
+            branch_init=None if init is None else str(init),
             variants=variants,
         ),
         clips,
         open_tokenizer(tokenizer or base),
         start,
         extract,
+        branch=None if begun is None else begun.weights,
         cache=cache / "latents",
         captions=embedded(
             words or text_encoder, clips.captions(), start.config, cache=prompt_cache, device=train.device
@@ -177,6 +189,21 @@ def control(
 
 
 defaults = stage_defaults
+
+
+def _begun(init: Path, base: Path, control: str) -> "Branch":
+    """The branch at ``init``, made for the network at ``base``.
+
+    Raises:
+        ValueError: there is none for that control, or it is of another network.
+    """
+    from cosmos_sim.world_model.checkpoints.control import open_control
+    from cosmos_sim.world_model.checkpoints.source import open_source
+
+    branches = open_control(open_source(init), base=open_source(base)).branches
+    if control not in branches:
+        raise ValueError(f"{init} is a branch for {', '.join(branches)}, not for {control}")
+    return branches[control]
 
 
 def _extractor(kind: str) -> "Extractor":

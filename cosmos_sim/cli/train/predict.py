@@ -33,6 +33,7 @@ def predict(
     known: tuple[float, ...] | None = None,
     shift: float | None = None,
     high_noise: float = 0.05,
+    rare: float = 0.0,
     text_dropout: float | None = None,
     batch_size: int | None = None,
     cameras: tuple[str, ...] = (),
@@ -80,6 +81,8 @@ def predict(
         known: probabilities that a video begins from 0, 1, 2, ... given latents.
         shift: of the training times towards noise.
         high_noise: share of the samples drawn from the top 2% of noise.
+        rare: how much more latents count that are unlike the rest of their frame, such as a small object's: from 0, as
+            in the original, to 1.
         text_dropout: share of the samples whose text is left out; 1 trains without captions.
         batch_size: samples in a batch, over all processes.
         cameras: which cameras of a robot's data; all by default.
@@ -173,6 +176,7 @@ def predict(
             text=text_encoder,
             normalise_actions=chosen.actions and not bridge if normalise_actions is None else normalise_actions,
             high_noise=high_noise,
+            rare=rare,
             known_time=known_time,
             eval_clips=eval_clips,
             samples=samples,

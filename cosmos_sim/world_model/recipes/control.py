@@ -17,6 +17,7 @@ from cosmos_sim.data.clips import ClipRef, ClipSet
 from cosmos_sim.training.layout import WHOLE, Layout, Part
 from cosmos_sim.training.parallel import Unit
 from cosmos_sim.training.weights import full_tensors, named_weights
+from cosmos_sim.world_model.checkpoints.stored import Weights
 from cosmos_sim.world_model.context_parallel import ContextParallel
 from cosmos_sim.world_model.control import Control, ControlBranch, ControlledDiT
 from cosmos_sim.world_model.flops import attention_flops, branch_flops, forward_flops
@@ -46,6 +47,7 @@ class ControlRecipe(PredictRecipe):
     Args:
         start: the frozen network: a checkpoint.
         extract: makes control videos, of the config's kind.
+        branch: the weights of one to go on from.
         others: as of :class:`~cosmos_sim.world_model.recipes.predict.PredictRecipe`.
 
     Raises:
@@ -62,6 +64,8 @@ class ControlRecipe(PredictRecipe):
         tokenizer: WanTokenizer | Tokenizer,
         start: Start,
         extract: Extractor,
+        *,
+        branch: Weights | None = None,
         **others: Any,
     ) -> None:
         if not start.stored or start.fresh:
@@ -69,7 +73,7 @@ class ControlRecipe(PredictRecipe):
             raise ValueError(f"a control branch is trained beside a network that is trained already: {missing}")
         if extract.kind != config.control:
             raise ValueError(f"control={config.control!r}, but videos of the control {extract.kind!r} are made")
-        self.extract = extract
+        self.extract, self.branch = extract, branch
         self._alone: dict[str, float] | None = None
         super().__init__(config, clips, tokenizer, start, **others)
 
@@ -77,7 +81,7 @@ class ControlRecipe(PredictRecipe):
         return controlled_units(self._controlled)
 
     def initialise(self, module: nn.Module, name: str) -> None:
-        initialise(self.start, module, name)
+        initialise(self.start, module, name, branch=self.branch)
 
     def split_context(self, layout: Layout) -> None:
         assert layout.context_group is not None

@@ -16,6 +16,9 @@ class ControlRecipeConfig(PredictRecipeConfig):
     variants: int = 4
     """How many different control videos are drawn of a clip, where they are drawn at random. Their latents are kept."""
 
+    branch_init: str | None = None
+    """The branch that it begins from; the network's own first blocks and silence by default."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.variants < 1:

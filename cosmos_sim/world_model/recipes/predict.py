@@ -34,7 +34,7 @@ from cosmos_sim.world_model.recipes.predict_config import PredictRecipeConfig
 from cosmos_sim.world_model.recipes.predict_draws import draw, is_image_step, noise_like
 from cosmos_sim.world_model.recipes.predict_export import Stream, export, trained
 from cosmos_sim.world_model.recipes.predict_latents import Found, Latents
-from cosmos_sim.world_model.recipes.predict_loss import known_mask, velocity_errors
+from cosmos_sim.world_model.recipes.predict_loss import known_mask, rarity, velocity_errors
 from cosmos_sim.world_model.recipes.predict_sample import Network, continued
 from cosmos_sim.world_model.recipes.predict_start import Start, thaw
 from cosmos_sim.world_model.recipes.predict_text import Captions
@@ -137,7 +137,9 @@ class PredictRecipe:
 
     def loss(self, batch: PredictBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         self._choose_kernels(generator.device)
-        return {"loss": self._errors(batch, self._data(batch), self.splits(step)).mean()}
+        data = self._data(batch)
+        weight = rarity(data, self.config.rare) if self.config.rare else None
+        return {"loss": self._errors(batch, data, self.splits(step), weight).mean()}
 
     def names(self, batch: PredictBatch) -> list[str]:
         return batch.names
@@ -280,7 +282,13 @@ class PredictRecipe:
     def _data(self, batch: PredictBatch) -> Float[Tensor, "b c t h w"]:
         return self.latents.of(batch.clips, batch.time.device)
 
-    def _errors(self, batch: PredictBatch, data: Float[Tensor, "b c t h w"], video: bool) -> Float[Tensor, "b"]:
+    def _errors(
+        self,
+        batch: PredictBatch,
+        data: Float[Tensor, "b c t h w"],
+        video: bool,
+        weight: Float[Tensor, "b 1 t h w"] | None = None,
+    ) -> Float[Tensor, "b"]:
         """Each sample's squared error at its time and from its given latents."""
         noise = noise_like(data, batch.seeds)
         mask = known_mask(batch.known, data)
@@ -293,7 +301,7 @@ class PredictRecipe:
         predicted = self._network(batch)(
             noisy, timestep, mask.to(data.dtype), context=batch.conditions.context, action=batch.conditions.action
         )
-        return velocity_errors(predicted, data, noise, mask)
+        return velocity_errors(predicted, data, noise, mask, weight)
 
     def _build(self) -> nn.Module:
         """What is trained, on the meta device."""

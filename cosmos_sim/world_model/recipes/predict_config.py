@@ -31,6 +31,10 @@ class PredictRecipeConfig:
     """Whether actions reach the network with zero mean and unit variance; otherwise as they are."""
     high_noise: float = 0.05
     """Share of the samples that are drawn from the top 2% of noise."""
+    rare: float = 0.0
+    """How much more latents count in training that are unlike the rest of their frame: the power of
+    :func:`~cosmos_sim.world_model.recipes.predict_loss.rarity`; 0 is the original's loss, 1 gives all that looks
+    different the same weight, however small."""
     known_time: float | None = None
     """Noise level that the network is told for given frames: 1e-4 for the post-trained 2B, else that of the others."""
     levels: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
@@ -51,6 +55,8 @@ class PredictRecipeConfig:
                 f"eval_clips={self.eval_clips} and sample_steps={self.sample_steps} must be at least 1, "
                 f"samples={self.samples} at least 0"
             )
+        if not 0 <= self.rare <= 1:
+            raise ValueError(f"rare must lie in [0, 1], not {self.rare}")
         if self.known_time is not None and not 0 <= self.known_time <= 1:
             raise ValueError(f"known_time must lie in [0, 1], not {self.known_time}")
         if self.sample_guidance is not None and self.text is None:
