@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 from cosmos_sim.augmentation.annotators import Annotator
@@ -65,26 +65,11 @@ def control_videos(
     return found
 
 
-def region_mask(
-    videos: Mapping[str, UInt8[ndarray, "t _ _ 3"]],
-    regions: Sequence[str],
-    *,
-    size: tuple[int, int],
-    annotators: Mapping[str, Annotator],
-    views: Sequence[str] | None = None,
-) -> Float32[ndarray, "t h w"]:
-    """1 where any of ``regions`` is and 0 elsewhere, of all cameras side by side, brought to ``size``.
-
-    Args:
-        videos, views: as of :func:`control_videos`.
-        annotators: of each camera.
+def region(frames: UInt8[ndarray, "t h w 3"], names: Sequence[str], annotator: Annotator) -> Bool[ndarray, "t h w"]:
+    """Which pixels of a camera's frames belong to any of ``names``.
 
     Raises:
-        ValueError: a region that an annotator does not know, or cameras that do not fit.
+        ValueError: a name that the annotator does not know.
     """
-    views = tuple(videos) if views is None and len(videos) == 1 else tuple(views or ())
-    masks = {}
-    for view, video in videos.items():
-        found = annotators[view].segments(video, tuple(regions))
-        masks[view] = np.any([found.mask(region) for region in regions], axis=0).astype(np.float32)
-    return join_views(masks, views, size=size)
+    found = annotator.segments(frames, tuple(names))
+    return np.isin(found.ids, [found.names.index(name) for name in names])

@@ -35,7 +35,8 @@ class AugmentConfig:
     controls: tuple[str, ...] = tuple(str(spec) for spec in DEFAULT)
     """As :func:`~cosmos_sim.augmentation.control_spec.parse_controls` reads them."""
     keep: tuple[str, ...] = ()
-    """Regions that stay as the source shows them, such as ``robot``: guided generation with masks."""
+    """Regions that stay as the source shows them, such as ``robot``: guided generation with masks, after which the
+    source's own pixels are put back."""
     cameras: tuple[str, ...] | None = None
     """The cameras to change, all of them by default; the others keep their videos."""
     episodes: tuple[int, ...] | None = None

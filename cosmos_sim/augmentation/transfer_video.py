@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cosmos_sim.augmentation.annotator_open import HUB, find_annotator
 from cosmos_sim.augmentation.annotators import Annotator
 from cosmos_sim.augmentation.control_spec import DEFAULT, ControlSpec
-from cosmos_sim.augmentation.control_videos import control_videos, region_mask
+from cosmos_sim.augmentation.control_videos import control_videos, region
 from cosmos_sim.data.files import new_file
 from cosmos_sim.data.images import stretch
 from cosmos_sim.data.video import VIDEOS, read_video
@@ -183,8 +183,9 @@ def _kept(
     assert task.keep is not None
     if task.mask:
         return stretch(read_video(Path(task.keep))[0], size).mean(axis=-1, dtype=np.float32) / 255
-    readers = dict.fromkeys(sources, _annotator(transfer, task))
-    return region_mask(sources, (task.keep,), size=size, annotators=readers, views=views)
+    reader = _annotator(transfer, task)
+    masks = {view: region(video, (task.keep,), reader).astype(np.float32) for view, video in sources.items()}
+    return join_views(masks, views, size=size)
 
 
 def _annotator(transfer: Transfer, task: Task) -> Annotator:

@@ -7,12 +7,12 @@ from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from cosmos_sim.augmentation.annotators import Annotator, Recorded, known_phrases
 from cosmos_sim.augmentation.checks import ROBOT, InverseDynamics, View, score_variant
-from cosmos_sim.augmentation.control_videos import control_videos, region_mask
+from cosmos_sim.augmentation.control_videos import control_videos, region
 from cosmos_sim.augmentation.limits import Limits
 from cosmos_sim.augmentation.plan import AugmentConfig, Job
 from cosmos_sim.data.annotations import read_annotations
@@ -72,14 +72,6 @@ class Variant:
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """Frames that stay as they are where ``mask`` is 1."""
-
-    frames: UInt8[ndarray, "t h w 3"]
-    mask: Float[ndarray, "t h w"]
-
-
-@dataclass(frozen=True, eq=False)
 class Source:
     """An episode with what all its variants share."""
 
@@ -88,8 +80,8 @@ class Source:
     views: Mapping[str, View]
     controls: Mapping[str, Mapping[str, ControlVideo]]
     """Camera, or ``""`` for all side by side, to the controls by kind."""
-    kept: Mapping[str, Kept]
-    """Likewise, to what stays as it is; empty where nothing does."""
+    kept: Mapping[str, Bool[ndarray, "t h w"]]
+    """Camera to the pixels that stay as they are; empty where nothing is to."""
 
 
 class Augmenter:
@@ -159,29 +151,34 @@ class Augmenter:
             (read,) = read_episodes(self._path, [episode], list(self.cameras))
             readers = self._readers(episode)
             views = {camera: self._view(video, readers[camera]) for camera, video in read.frames.items()}
-            controls, kept = self._controls(read.frames, readers, episode)
+            controls = self._controls(read.frames, readers, episode)
+            seen = read.frames if self.config.keep else {}
+            kept = {camera: region(video, self.config.keep, readers[camera]) for camera, video in seen.items()}
             self._last = Source(episode, read, views, controls, kept)
         return self._last
 
     def paint(self, source: Source, job: Job, seed: int) -> Frames:
-        """The frames of one attempt, at the source's sizes."""
+        """The frames of one attempt, at the source's sizes, with the source's own pixels where they are kept."""
         caption, made = job.prompt.caption, {}
         for camera, controls in source.controls.items():
-            kept = source.kept.get(camera)
             pieces = self.world.translate(
                 controls,
                 prompt=caption.of(camera) if camera else caption.caption,
                 seed=seed,
                 guidance=self.config.guidance,
                 steps=self.config.steps,
-                source=None if kept is None else kept.frames,
-                keep=None if kept is None else kept.mask,
+                **self._kept(source, camera),
             )
             made[camera] = np.concatenate(list(pieces))
-        sizes = {camera: (video.shape[1], video.shape[2]) for camera, video in source.episode.frames.items()}
+        shown = source.episode.frames
+        sizes = {camera: (video.shape[1], video.shape[2]) for camera, video in shown.items()}
         if self.world.views is not None:
-            return split_views(made[""], self.world.views, sizes=sizes)
-        return {camera: stretch(video, sizes[camera]) for camera, video in made.items()}
+            frames = split_views(made[""], self.world.views, sizes=sizes)
+        else:
+            frames = {camera: stretch(video, sizes[camera]) for camera, video in made.items()}
+        for camera, mask in source.kept.items():
+            frames[camera] = np.where(mask[..., None], shown[camera], frames[camera])
+        return frames
 
     def score(self, source: Source, frames: Frames) -> dict[str, float]:
         """The checks of frames that are to show what ``source`` does."""
@@ -207,20 +204,33 @@ class Augmenter:
 
     def _controls(
         self, frames: Frames, readers: Mapping[str, Annotator], seed: int
-    ) -> tuple[dict[str, dict[str, ControlVideo]], dict[str, Kept]]:
-        views = self.world.views
-        together = [frames] if views is not None else [{camera: video} for camera, video in frames.items()]
-        found, kept = {}, {}
+    ) -> dict[str, dict[str, ControlVideo]]:
+        together = [frames] if self.world.views is not None else [{camera: video} for camera, video in frames.items()]
+        found = {}
         for videos in together:
-            name = "" if views is not None else next(iter(videos))
-            size = self.world.size_for(*whole_size(videos, list(videos)))
-            found[name] = control_videos(
-                videos, self.config.specs, size=size, views=views, annotators=readers, seed=seed
+            found["" if self.world.views is not None else next(iter(videos))] = control_videos(
+                videos,
+                self.config.specs,
+                size=self._size(videos),
+                views=self.world.views,
+                annotators=readers,
+                seed=seed,
             )
-            if self.config.keep:
-                mask = region_mask(videos, self.config.keep, size=size, annotators=readers, views=views)
-                kept[name] = Kept(join_views(videos, views or (name,), size=size), mask)
-        return found, kept
+        return found
+
+    def _kept(self, source: Source, camera: str) -> dict[str, ndarray]:
+        """What guided generation is given of ``camera``, or of all side by side: frames, and where they are kept."""
+        if not source.kept:
+            return {}
+        cameras = (camera,) if camera else tuple(source.kept)
+        frames = {name: source.episode.frames[name] for name in cameras}
+        masks = {name: source.kept[name].astype(np.float32) for name in cameras}
+        views, size = self.world.views or cameras, self._size(frames)
+        return {"source": join_views(frames, views, size=size), "keep": join_views(masks, views, size=size)}
+
+    def _size(self, videos: Frames) -> tuple[int, int]:
+        """At which the world makes videos side by side."""
+        return self.world.size_for(*whole_size(videos, list(videos)))
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def augment(
         variants: Of each episode.
         controls: What to hold to, as KIND[@PRESET][:REGION][:WEIGHT], such as edge@low:0.5 or blur:robot. By default
             the paper's for robots: medium edges everywhere, very little blur on the robot.
-        keep: What stays as the source shows it, such as robot (guided generation with masks); nothing by default.
+        keep: What stays as the source shows it, such as robot: generation is guided by it, and its pixels are put back.
+            Nothing by default.
         template: The scene in words, with slots that vary: lift, kitchen, tabletop, or a JSON file. That of the
             shipped world by default.
         language_model: Let this model fill the template's slots; the template's own texts are drawn otherwise.

@@ -12,7 +12,7 @@ from scipy.stats import pearsonr
 
 from cosmos_sim.augmentation import checks
 from cosmos_sim.augmentation.checks import View, score_variant
-from cosmos_sim.augmentation.limits import Limits, read_limits, set_limits, write_limits
+from cosmos_sim.augmentation.limits import Limits, read_limits, set_limits, widened, write_limits
 from cosmos_sim.data.segments import Segments
 
 Frames = Mapping[str, ndarray]
@@ -177,6 +177,19 @@ def test_limits_reject_the_share_that_was_chosen_beforehand() -> None:
     assert limits.worst["front.flicker"] == pytest.approx(0.95, abs=0.02)
     assert 0.07 < np.mean([bool(limits.faults(one)) for one in scores]) <= 0.1
     assert not any(set_limits(scores, rejected=0).faults(one) for one in scores)
+
+
+def test_limits_go_half_of_the_way_to_what_they_are_there_to_find() -> None:
+    limits = Limits({"front.mask_iou": 0.8, "hand.mask_iou": 0.6, "front.flicker": 2.0, "view_colour": 30.0})
+    shifted = [{"front.mask_iou": iou, "hand.mask_iou": 0.9, "front.flicker": 99.0} for iou in (0.1, 0.4, 0.5)]
+    found = widened(limits, {"mask_iou": shifted, "flicker": [{"front.flicker": 6.0}], "view_colour": []})
+    assert found.worst == {
+        "front.mask_iou": pytest.approx((0.8 + 0.4) / 2),
+        "hand.mask_iou": 0.6,  # which does not see it
+        "front.flicker": pytest.approx(4.0),
+        "view_colour": 30.0,
+    }
+    assert "half of the way" in found.origin["widened"]
 
 
 def test_limits_come_back_from_their_file(tmp_path: Path) -> None:

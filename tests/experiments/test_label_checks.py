@@ -13,9 +13,9 @@ from cosmos_sim.data.lerobot import read_episodes
 from cosmos_sim.envs.twin.env import CosmosTwin
 from cosmos_sim.envs.twin.scene_words import KEPT_OUTLINES
 from cosmos_sim.envs.twin.scenes import SCENES, find_scene
-from cosmos_sim.world_model.annotator import Annotator, AnnotatorConfig, AnnotatorNet
+from cosmos_sim.world_model.control import KINDS
+from cosmos_sim.world_model.load_transfer import pack_transfer
 
-NAMES = ("background", "robot", "table", "cube", "dish", "prop", "cabinet")
 EPISODES, LENGTH = 4, 6
 
 
@@ -52,14 +52,23 @@ def test_limits_are_of_half_of_the_episodes_and_judged_on_the_others(
     load, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     module = load("label_checks")
-    annotator = tmp_path / "annotator"
-    annotator.mkdir()
-    Annotator(AnnotatorNet(AnnotatorConfig(NAMES, (4, 8))), figures={}).write(annotator)
-    words = ["--data", str(data), "--annotator", str(annotator), "--write", "--json", str(tmp_path / "found.json")]
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "augmentation")
+    from small_transfer import SIZE, VIEWS, write_exports
+
+    parts = write_exports(tmp_path / "parts")
+    changes = {"views": VIEWS, "size": SIZE, "chunk": 5}
+    pack_transfer(
+        tmp_path / "world",
+        model=parts / "base",
+        branches={kind: parts / kind for kind in KINDS},
+        annotator=parts / "annotator",
+        changes=changes,
+    )
+    words = ["--data", str(data), "--world", str(tmp_path / "world"), "--write", "--json", str(tmp_path / "found.json")]
     monkeypatch.setattr("sys.argv", ["label_checks.py", *words])
     module.main()
     found = json.loads((tmp_path / "found.json").read_text())
-    limits = read_limits(annotator / "checks.json")
+    limits = read_limits(tmp_path / "world" / "annotator" / "checks.json")
     assert (limits.origin["episodes"], limits.origin["videos"]) == (2, 4)
     assert found["limits"]["worst"] == dict(limits.worst)
     assert found["real"]["videos"] == 4
