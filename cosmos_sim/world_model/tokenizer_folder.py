@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
 from cosmos_sim.data.files import new_folder
@@ -36,19 +37,33 @@ def open_tokenizer(folder: str | os.PathLike[str], *, tiling: Tiling | None = No
     return WanTokenizer.from_pretrained(folder, tiling=tiling)
 
 
-def save_tokenizer(tokenizer: WanTokenizer | Tokenizer, folder: Path) -> None:
-    """Write the folder that :func:`open_tokenizer` reads, whole or not at all."""
+def save_tokenizer(tokenizer: WanTokenizer | Tokenizer, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write the folder that :func:`open_tokenizer` reads, whole or not at all.
+
+    ``dtype`` is what a small tokenizer's matrices are written in; a Wan tokenizer is written as it is held.
+    """
     if isinstance(tokenizer, WanTokenizer):
         tokenizer.save_pretrained(folder)
     else:
         with new_folder(folder) as beside:
-            write_tokenizer(tokenizer, tokenizer.config, {}, beside)
+            write_tokenizer(tokenizer, tokenizer.config, {}, beside, dtype=dtype)
 
 
-def write_tokenizer(tokenizer: Tokenizer, config: TokenizerConfig, provenance: Mapping[str, Any], folder: Path) -> None:
-    """Write a small tokenizer's config and weights into ``folder``."""
+def write_tokenizer(
+    tokenizer: Tokenizer,
+    config: TokenizerConfig,
+    provenance: Mapping[str, Any],
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a small tokenizer's config and weights, vectors and statistics in fp32, into ``folder``."""
     (folder / "config.json").write_text(to_json({"kind": KIND, "tokenizer": config, "provenance": provenance}))
-    save_file({k: v.detach().cpu().contiguous() for k, v in tokenizer.state_dict().items()}, folder / WEIGHTS)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in tokenizer.state_dict().items()}
+    if dtype is not None:
+        network = {name for name, tensor in weights.items() if name.startswith("vae.") and tensor.ndim > 1}
+        weights = {name: tensor.to(dtype) if name in network else tensor for name, tensor in weights.items()}
+    save_file(weights, folder / WEIGHTS)
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> tuple[Tokenizer, TokenizerConfig, Mapping[str, Any]]:

@@ -91,7 +91,7 @@ def save_transfer(
         words: the text encoder, for a world that has its own.
         annotator: folder of an annotator to copy.
         card: the model card; :func:`transfer_card` when not given.
-        dtype: to write the networks in; the one that they are stored in when not given.
+        dtype: to write the networks and a small tokenizer in; what they are stored in when not given.
 
     Raises:
         ValueError: a branch has no name, or there is no transformer.
@@ -104,7 +104,8 @@ def save_transfer(
         save_ours(controls.with_base(), beside / "dit")
         for kind, branch in controls.branches.items():
             save_branch(kind, branch, beside / "controls" / kind)
-        save_tokenizer(tokenizer, beside / ("vae" if isinstance(tokenizer, WanTokenizer) else "tokenizer"))
+        codec = "vae" if isinstance(tokenizer, WanTokenizer) else "tokenizer"
+        save_tokenizer(tokenizer, beside / codec, dtype=dtype)
         if words is not None:
             words.save_pretrained(beside / TEXT)
         if annotator is not None:
