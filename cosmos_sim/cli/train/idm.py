@@ -1,0 +1,82 @@
+"""``cosmos-sim train idm``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cosmos_sim.training import TrainConfig
+
+DEFAULT = TrainConfig(
+    steps=4000, lr=1e-3, weight_decay=1e-4, warmup=100, final_lr=0.02, ema=0.99, save_every=500, eval_every=1000
+)
+
+
+def idm(
+    *,
+    data: tuple[Path, ...],
+    out: Path,
+    cache: Path | None = None,
+    cameras: tuple[str, ...] = (),
+    chunk: int = 8,
+    resolution: int = 128,
+    width: int = 16,
+    dim: int = 128,
+    blocks: int = 3,
+    translation: int | None = None,
+    batch_size: int = 16,
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULT,
+) -> None:
+    """Train inverse dynamics, which read the actions off a video's frames.
+
+    They are at OUT/export when the command ends. Imagined videos get their actions from them.
+
+    Args:
+        data: LeRobot datasets with actions; all of one action space.
+        out: Where checkpoints, curves and, at the end, ``export`` go; a started run resumes.
+        cache: Where decoded frames are kept; beside ``out`` by default.
+        cameras: Which cameras they see; all of the first dataset's by default.
+        chunk: Actions that are read together, off one frame more.
+        resolution: Side in pixels that images are resized to.
+        width: Channels of the first convolution.
+        dim: Size of the token that each action is.
+        blocks: Transformer blocks over the actions of a chunk.
+        translation: How many of an action's first values are a translation; 3, or all of fewer, by default.
+        batch_size: Chunks per step.
+        train: How to train.
+    """
+    from cosmos_sim.cli.train._provenance import command
+    from cosmos_sim.data.lerobot import dataset_info
+    from cosmos_sim.data.store import EpisodeStore
+    from cosmos_sim.training import train as run
+    from cosmos_sim.training.provenance import git_commit
+    from cosmos_sim.world_model.inverse_dynamics import InverseDynamicsConfig
+    from cosmos_sim.world_model.recipes.inverse_dynamics import InverseDynamicsRecipe, InverseDynamicsRecipeConfig
+
+    info = dataset_info(data[0])
+    config = InverseDynamicsRecipeConfig(
+        data=tuple(str(path) for path in data),
+        net=InverseDynamicsConfig(
+            tuple(cameras or info.cameras),
+            info.action_dim,
+            chunk=chunk,
+            resolution=resolution,
+            width=width,
+            dim=dim,
+            blocks=blocks,
+        ),
+        translation=min(3, info.action_dim) if translation is None else translation,
+        batch_size=batch_size,
+        seed=train.seed,
+    )
+    cache = cache or out.parent / "cache"
+    stores = [EpisodeStore(path, cache=cache, cameras=cameras or None, progress=True) for path in data]
+    made = {
+        "data": ", ".join(f"{path.name} ({len(store)} episodes)" for path, store in zip(data, stores, strict=True)),
+        "command": command(),
+        "commit": git_commit(),
+    }
+    figures = run(InverseDynamicsRecipe(config, stores, provenance=made), train, out)
+    for name, value in figures.items():
+        print(f"{name:<20} {value:.3f}")
+    print(f"inverse dynamics written to {out / 'export'}")

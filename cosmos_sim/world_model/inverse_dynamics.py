@@ -1,0 +1,357 @@
+"""Inverse dynamics: the actions between frames, read off the frames of all cameras.
+
+As in DreamGen (Jang et al., arXiv:2505.12705, section 2.3) a small flow-matching transformer draws a chunk of actions;
+here it sees every frame between, not the two at the ends. Several draws say how sure it is: their mean is the reading,
+their spread its deviation. It is what gives imagined videos their pseudo-actions.
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from numpy import ndarray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cosmos_sim.data.images import stretch
+from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
+from cosmos_sim.types import Frames
+from cosmos_sim.world_model.flow import interpolate, velocity
+
+KIND, FORMAT = "inverse dynamics", 1
+WEIGHTS = "model.safetensors"
+GROUPS = 4
+_BATCH = 32
+_FREQUENCIES = 32
+
+
+@dataclass(frozen=True)
+class InverseDynamicsConfig:
+    """Sizes of :class:`InverseDynamicsNet`."""
+
+    cameras: tuple[str, ...]
+    action_dim: int
+    chunk: int = 8
+    """Actions that are read together, off one frame more."""
+    resolution: int = 128
+    """Images of any size are resized to so many pixels squared."""
+    width: int = 16
+    """Channels of the first convolution, then twice and four times that."""
+    dim: int = 128
+    """Size of a token: one for each action."""
+    blocks: int = 3
+    heads: int = 4
+    steps: int = 5
+    """Of Euler's method, from noise to actions."""
+    draws: int = 4
+    """Times trained per encoded chunk: the frames are what costs."""
+
+    def __post_init__(self) -> None:
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise ValueError(f"cameras must be one or more, all different, got {self.cameras}")
+        if self.resolution < 16 or self.resolution % 16:
+            raise ValueError(f"resolution must be a positive multiple of 16, got {self.resolution}")
+        if self.width < GROUPS or self.width % GROUPS:
+            raise ValueError(f"width must be a positive multiple of {GROUPS}, got {self.width}")
+        for name in ("action_dim", "chunk", "blocks", "heads", "steps", "draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.dim < 1 or self.dim % self.heads:
+            raise ValueError(f"dim must be a positive multiple of {self.heads} heads, got {self.dim}")
+
+
+class MotionEye(nn.Module):
+    """What changes between two frames of one camera: convolutions over both at once, then a map that knows places."""
+
+    def __init__(self, config: InverseDynamicsConfig) -> None:
+        super().__init__()
+        w, side = config.width, config.resolution // 16
+        self.conv1 = nn.Conv2d(6, w, 5, stride=2, padding=2)
+        self.conv2 = nn.Conv2d(w, 2 * w, 3, stride=2, padding=1)
+        self.norm2 = nn.GroupNorm(GROUPS, 2 * w)
+        self.conv3 = nn.Conv2d(2 * w, 4 * w, 3, stride=2, padding=1)
+        self.norm3 = nn.GroupNorm(GROUPS, 4 * w)
+        self.conv4 = nn.Conv2d(4 * w, 4 * w, 3, stride=2, padding=1)
+        self.norm4 = nn.GroupNorm(GROUPS, 4 * w)
+        self.out = nn.Linear(4 * w * side**2, config.dim)
+
+    def forward(self, before: Float[Tensor, "n 3 r r"], after: Float[Tensor, "n 3 r r"]) -> Float[Tensor, "n d"]:
+        x = F.silu(self.conv1(torch.cat([after, after - before], dim=1)))
+        x = F.silu(self.norm2(self.conv2(x)))
+        x = F.silu(self.norm3(self.conv3(x)))
+        x = F.silu(self.norm4(self.conv4(x)))
+        return self.out(x.flatten(1))
+
+
+class ActionBlock(nn.Module):
+    """A transformer block over the actions of a chunk, modulated by what they are denoised along (AdaLN-Zero).
+
+    Peebles and Xie, arXiv:2212.09748, section 3.2.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim, elementwise_affine=False)
+        self.norm2 = nn.LayerNorm(dim, elementwise_affine=False)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.up = nn.Linear(dim, 4 * dim)
+        self.down = nn.Linear(4 * dim, dim)
+        self.modulation = nn.Linear(dim, 6 * dim)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Float[Tensor, "b k d"], time: Float[Tensor, "b 1 d"]) -> Float[Tensor, "b k d"]:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(time)).chunk(6, dim=-1)
+        h = self.norm1(x) * (1 + scale1) + shift1
+        q, k, v = rearrange(self.qkv(h), "b k (three h d) -> three b h k d", three=3, h=self.heads)
+        h = rearrange(F.scaled_dot_product_attention(q, k, v), "b h k d -> b k (h d)")
+        x = x + gate1 * self.proj(h)
+        h = self.norm2(x) * (1 + scale2) + shift2
+        return x + gate2 * self.down(F.gelu(self.up(h)))
+
+
+class InverseDynamicsNet(nn.Module):
+    """A :class:`MotionEye` for each camera, and a transformer that draws the actions between the frames they see."""
+
+    low: Tensor
+    high: Tensor
+    binary: Tensor
+
+    def __init__(self, config: InverseDynamicsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.eyes = nn.ModuleList(MotionEye(config) for _ in config.cameras)
+        self.join = nn.Linear(config.dim * len(config.cameras), config.dim)
+        self.action = nn.Linear(config.action_dim, config.dim)
+        self.place = nn.Parameter(0.02 * torch.randn(config.chunk, config.dim))
+        self.time = nn.Sequential(nn.Linear(2 * _FREQUENCIES, config.dim), nn.SiLU(), nn.Linear(config.dim, config.dim))
+        self.blocks = nn.ModuleList(ActionBlock(config.dim, config.heads) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(config.dim)
+        self.out = nn.Linear(config.dim, config.action_dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        self.register_buffer("low", -torch.ones(config.action_dim))
+        self.register_buffer("high", torch.ones(config.action_dim))
+        self.register_buffer("binary", torch.zeros(config.action_dim, dtype=torch.bool))
+
+    def see(
+        self, frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]], jitter: Float[Tensor, "b 2"] | None = None
+    ) -> Float[Tensor, "b k d"]:
+        """What changes in each of the ``k1 - 1`` steps; ``jitter`` is a contrast and a brightness for each chunk."""
+        seen = []
+        for camera, eye in zip(self.config.cameras, self.eyes, strict=True):
+            images = rearrange(frames[camera], "b t h w c -> b t c h w").float() / 127.5 - 1
+            if jitter is not None:
+                images = images * jitter[:, 0, None, None, None, None] + jitter[:, 1, None, None, None, None]
+            before, after = (rearrange(part, "b t c h w -> (b t) c h w") for part in (images[:, :-1], images[:, 1:]))
+            seen.append(rearrange(eye(before, after), "(b t) d -> b t d", b=len(images)))
+        return self.join(F.silu(torch.cat(seen, dim=-1)))
+
+    def forward(
+        self, noisy: Float[Tensor, "b k a"], t: Float[Tensor, "b"], motion: Float[Tensor, "b k d"]
+    ) -> Float[Tensor, "b k a"]:
+        """The velocity, noise minus data, of normalised actions at times ``t`` in (0, 1]."""
+        frequencies = torch.exp(-math.log(1000.0) * torch.arange(_FREQUENCIES, device=t.device) / _FREQUENCIES)
+        angles = 1000 * t[:, None] * frequencies
+        time = self.time(torch.cat([angles.cos(), angles.sin()], dim=-1))[:, None]
+        x = self.action(noisy) + motion + self.place
+        for block in self.blocks:
+            x = block(x, time)
+        return self.out(self.norm(x)).float()
+
+    def loss(
+        self,
+        frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]],
+        actions: Float[Tensor, "b k a"],
+        jitter: Float[Tensor, "b 2"] | None,
+        generator: torch.Generator,
+    ) -> Float[Tensor, ""]:
+        """Flow matching: the mean squared error of the velocity, at ``draws`` logit-normal times a chunk."""
+        draws = self.config.draws
+        motion = repeat(self.see(frames, jitter), "b k d -> (n b) k d", n=draws)
+        data = repeat(self.normalise(actions), "b k a -> (n b) k a", n=draws)
+        noise = torch.randn(data.shape, generator=generator, device=generator.device).to(data.device)
+        t = torch.sigmoid(torch.randn(len(data), generator=generator, device=generator.device)).to(data.device)
+        noisy = interpolate(data, noise, t[:, None, None])
+        return F.mse_loss(self(noisy, t, motion), velocity(data, noise))
+
+    @torch.no_grad()
+    def draw(
+        self, frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]], *, samples: int, generator: torch.Generator
+    ) -> Float[Tensor, "n b k a"]:
+        """``samples`` draws of the actions of each chunk, in the data's units and within the range of the data."""
+        motion = self.see(frames)
+        b, k, _ = motion.shape
+        motion = repeat(motion, "b k d -> (n b) k d", n=samples)
+        shape = (samples * b, k, self.config.action_dim)
+        x = torch.randn(shape, generator=generator, device=generator.device).to(motion.device)
+        times = torch.linspace(1, 0, self.config.steps + 1).tolist()
+        for now, then in pairwise(times):
+            x = x + (then - now) * self(x, torch.full((len(x),), now, device=x.device), motion)
+        return rearrange(self.restore(x), "(n b) k a -> n b k a", n=samples)
+
+    def normalise(self, actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
+        """From the range of the data to [-1, 1]."""
+        return 2 * (actions - self.low) / (self.high - self.low).clamp_min(1e-6) - 1
+
+    def restore(self, actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
+        """The inverse of :meth:`normalise`; what is outside of the data's range is brought to its ends."""
+        return self.low + (self.high - self.low) * (actions.clamp(-1, 1) + 1) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class ActionReading:
+    """The actions that lead from each of ``t + 1`` frames to the next."""
+
+    action: Float32[ndarray, "t a"]
+    """In the data's units; of two values, such as a gripper's commands, that which more draws are nearer to."""
+    deviation: Float32[ndarray, "t a"]
+    """Standard deviation of the draws, as a share of the range of the data: about 0 where the frames leave no doubt."""
+
+
+class InverseDynamics:
+    """A trained :class:`InverseDynamicsNet`, ready to read."""
+
+    def __init__(
+        self,
+        net: InverseDynamicsNet,
+        *,
+        figures: Mapping[str, float],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.net = net.eval()
+        self.figures = dict(figures)
+        """Its own errors on real frames of held-out episodes: see the recipe's ``evaluate``."""
+        self.metadata = dict(metadata or {})
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        return self.net.config.cameras
+
+    @property
+    def binary(self) -> Bool[ndarray, "a"]:
+        """Which of an action's values only ever took two values."""
+        flags: ndarray = self.net.binary.cpu().numpy()
+        return flags
+
+    @torch.inference_mode()
+    def read(self, frames: Frames, *, samples: int = 8, seed: int = 0) -> ActionReading:
+        """The actions between the frames of a video (``frames[camera]``: uint8 ``t h w c``, any size).
+
+        Chunks overlap by half, and an action is the mean over all draws of all chunks that hold it. Always computed in
+        fp32; the same video, samples and seed give the same actions.
+
+        Raises:
+            ValueError: a missing camera, frames of another type or shape, or fewer than ``chunk + 1`` of them.
+        """
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}")
+        config, device = self.net.config, self.net.low.device
+        count = self._check(frames)
+        images = {
+            camera: torch.from_numpy(np.ascontiguousarray(stretch(frames[camera], (config.resolution,) * 2)))
+            for camera in config.cameras
+        }
+        starts = chunk_starts(count - 1, config.chunk)
+        rows = torch.from_numpy(starts[:, None] + np.arange(config.chunk + 1))
+        generator = torch.Generator().manual_seed(seed)
+        draws: list[list[Tensor]] = [[] for _ in range(count - 1)]
+        for part in rows.split(_BATCH):
+            with torch.autocast(device.type, enabled=False):
+                chunk = {camera: video[part].to(device) for camera, video in images.items()}
+                drawn = self.net.draw(chunk, samples=samples, generator=generator).cpu()
+            for first, actions in zip(part[:, 0].tolist(), drawn.unbind(1), strict=True):
+                for k, action in enumerate(actions.unbind(1)):
+                    draws[first + k].append(action)
+        every = [torch.cat(found) for found in draws]
+        low, high, binary = self.net.low.cpu(), self.net.high.cpu(), self.net.binary.cpu()
+        mean = torch.stack([found.mean(0) for found in every])
+        span = (high - low).clamp_min(1e-6)
+        deviation = torch.stack([found.std(0, correction=0) for found in every]) / span
+        votes = torch.stack([(found > (low + high) / 2).float().mean(0) for found in every])
+        mean = torch.where(binary, torch.where(votes > 0.5, high, low), mean)
+        return ActionReading(mean.numpy(), deviation.numpy())
+
+    def write(self, folder: Path) -> None:
+        """config.json, model.safetensors (fp32) and README.md, into an existing folder."""
+        config = {
+            "kind": KIND,
+            "format": FORMAT,
+            "inverse_dynamics": self.net.config,
+            "figures": self.figures,
+            "metadata": self.metadata,
+        }
+        save_file({k: v.detach().cpu().contiguous() for k, v in self.net.state_dict().items()}, folder / WEIGHTS)
+        (folder / "config.json").write_text(to_json(config))
+        (folder / "README.md").write_text(_card(self))
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> "InverseDynamics":
+        """Load what ``cosmos-sim train idm`` exported, by folder, shipped name or hub id.
+
+        Raises:
+            ValueError: none there, or a damaged or foreign one; the message names the file.
+        """
+        folder = find_folder(name, KIND)
+        values, where = read_config(folder, KIND), str(folder / "config.json")
+        if values.get("format") != FORMAT:
+            raise ValueError(f"{where} has format {values.get('format')!r}; this version reads {FORMAT}")
+        net = InverseDynamicsNet(from_dict(InverseDynamicsConfig, values.get("inverse_dynamics", {}), where=where))
+        load_weights(net, folder / WEIGHTS)
+        return cls(net.to(device), figures=values.get("figures", {}), metadata=values.get("metadata"))
+
+    def _check(self, frames: Frames) -> int:
+        for camera in self.cameras:
+            if camera not in frames:
+                raise ValueError(f"the inverse dynamics were trained on {camera!r}; there are {sorted(frames)}")
+            if frames[camera].dtype != np.uint8 or frames[camera].ndim != 4:
+                raise ValueError(f"{camera!r} must be uint8 t h w c, got {frames[camera].dtype} {frames[camera].shape}")
+        lengths = {camera: len(frames[camera]) for camera in self.cameras}
+        count, least = lengths[self.cameras[0]], self.net.config.chunk + 1
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"the cameras have unequal numbers of frames: {lengths}")
+        if count < least:
+            raise ValueError(f"a video of {count} frames is too short: {least} are read at once")
+        return count
+
+
+def chunk_starts(actions: int, chunk: int) -> Int64[ndarray, "n"]:
+    """Where chunks begin that cover so many actions, each but the last half a chunk after the one before."""
+    return np.unique(np.append(np.arange(0, actions - chunk + 1, max(1, chunk // 2)), actions - chunk))
+
+
+def _card(model: InverseDynamics) -> str:
+    parameters = sum(p.numel() for p in model.net.parameters())
+    config = model.net.config
+    lines = [
+        "---",
+        "library_name: cosmos-sim",
+        "tags: [robotics, inverse-dynamics]",
+        "---",
+        "",
+        "# Inverse dynamics",
+        "",
+        f"Reads {config.chunk} actions of {config.action_dim} values off the {config.chunk + 1} frames around them "
+        f"({' and '.join(config.cameras)}); {parameters:,} parameters.",
+        "",
+        "## Measured on real frames of held-out episodes",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.4g} |" for name, value in model.figures.items()),
+        "",
+        *(f"- {name}: {value}" for name, value in model.metadata.items()),
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,199 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cosmos_sim.cli import main
+from cosmos_sim.data.lerobot import write_dataset
+from cosmos_sim.data.store import EpisodeStore
+from cosmos_sim.training import TrainConfig, train
+from cosmos_sim.types import Episode
+from cosmos_sim.world_model.inverse_dynamics import (
+    InverseDynamics,
+    InverseDynamicsConfig,
+    InverseDynamicsNet,
+    chunk_starts,
+)
+from cosmos_sim.world_model.recipes.inverse_dynamics import (
+    InverseDynamicsRecipe,
+    InverseDynamicsRecipeConfig,
+    action_figures,
+)
+
+CAMERAS = {"above": (32, 48), "side": (32, 32)}
+SIZES = {"resolution": 32, "width": 8, "dim": 32, "chunk": 4, "blocks": 1, "heads": 2}
+
+
+def pushed(seed: int, steps: int = 20) -> Episode:
+    """A block that moves by its action, two values of it, and is red while the third is 1 and blue while it is -1.
+
+    The fourth value, uniform in [-1, 1], shows in nothing.
+    """
+    rng = np.random.default_rng(seed)
+    place, lit = np.array([16.0, 16.0]), rng.choice([-1.0, 1.0], steps)
+    frames = {name: np.full((steps, *size, 3), 90, np.uint8) for name, size in CAMERAS.items()}
+    action = np.zeros((steps, 4), np.float32)
+    for k in range(steps):
+        x, y = place.astype(int)
+        colour = (220, 40, 40) if k and lit[k - 1] > 0 else (40, 40, 220)
+        frames["above"][k, y - 4 : y + 4, x - 4 : x + 4] = colour
+        frames["side"][k, 20:28, x - 4 : x + 4] = colour
+        target = np.clip(place + rng.integers(-4, 5, 2), 6, 26)
+        action[k] = [*(target - place) / 4, lit[k], rng.uniform(-1, 1)]
+        place = target
+    return Episode(frames, np.zeros((steps, 2), np.float32), action, "push")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset([pushed(seed) for seed in range(40)], tmp_path_factory.mktemp("pushed") / "pushed")
+
+
+@pytest.fixture(scope="module")
+def store(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
+    return EpisodeStore(dataset, cache=tmp_path_factory.mktemp("cache"))
+
+
+def recipe(store: EpisodeStore, **options) -> InverseDynamicsRecipe:
+    net = InverseDynamicsConfig(("above", "side"), 4, **SIZES)
+    config = InverseDynamicsRecipeConfig(("pushed",), net, **{"translation": 2, "blur": 0.0, **options})
+    return InverseDynamicsRecipe(config, [store], provenance={"data": "pushed"})
+
+
+@pytest.fixture(scope="module")
+def trained(store: EpisodeStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    config = TrainConfig(steps=250, lr=4e-3, warmup=10, ema=0.95, save_every=250, eval_every=250, device="cpu")
+    train(recipe(store, batch_size=16), config, out)
+    return out / "export"
+
+
+def test_actions_are_learned_from_frames(trained: Path):
+    model = InverseDynamics.from_pretrained(trained)
+    assert model.figures["translation_error"] < 0.35
+    assert model.figures["binary_accuracy"] > 0.95
+    assert model.figures["error"] < 0.2
+    assert model.binary.tolist() == [False, False, True, False]
+    episode = pushed(1000)
+    reading = model.read(episode.frames)
+    assert reading.action.shape == reading.deviation.shape == (19, 4)
+    error = np.abs(reading.action - episode.action[:-1])
+    assert error[:, :2].mean() < 0.3
+    assert set(np.unique(reading.action[:, 2])) == {-1.0, 1.0}
+    backwards = {camera: frames[::-1] for camera, frames in episode.frames.items()}
+    moved = model.read(backwards).action[::-1, :2]
+    assert np.corrcoef(moved.ravel(), -episode.action[:-1, :2].ravel())[0, 1] > 0.8
+
+
+def test_doubt_is_where_frames_tell_nothing(trained: Path):
+    """Of a value that nothing shows, the draws are its distribution: uniform, whose deviation is 0.29 of its range."""
+    model = InverseDynamics.from_pretrained(trained)
+    deviation = np.concatenate([model.read(pushed(seed).frames, samples=24).deviation for seed in (1001, 1002)])
+    assert deviation[:, :2].mean() < 0.1
+    assert 0.15 < deviation[:, 3].mean() < 0.4
+
+
+def test_the_same_video_and_seed_give_the_same_actions(trained: Path):
+    model, frames = InverseDynamics.from_pretrained(trained), pushed(1002).frames
+    first = model.read(frames, samples=3, seed=1)
+    np.testing.assert_array_equal(model.read(frames, samples=3, seed=1).action, first.action)
+    assert not np.array_equal(model.read(frames, samples=3, seed=2).action, first.action)
+    large = {c: images.repeat(2, axis=1).repeat(2, axis=2) for c, images in frames.items()}
+    np.testing.assert_allclose(model.read(large, samples=3, seed=1).action[:, :2], first.action[:, :2], atol=0.15)
+
+
+def test_training_sees_the_frames_around_each_action(store: EpisodeStore):
+    batch = recipe(store, batch_size=5, jitter=0.0).batch(0, torch.Generator().manual_seed(3))
+    assert batch.actions.shape == (5, 4, 4)
+    assert batch.frames["above"].shape == (5, 5, 32, 32, 3)
+    assert torch.equal(batch.jitter, torch.tensor([[1.0, 0.0]]).repeat(5, 1))
+    for video, actions in zip(batch.frames["side"].numpy().astype(int), batch.actions.numpy(), strict=True):
+        left = [np.flatnonzero(np.ptp(frame[24], axis=-1) > 60)[0] for frame in video]  # what is coloured
+        np.testing.assert_allclose(np.diff(left), 4 * actions[:, 0], atol=0.01)
+
+
+def test_the_loss_is_that_of_the_straight_path(store: EpisodeStore):
+    made = recipe(store)
+    batch = made.batch(0, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        fresh = made.net.loss(batch.frames, batch.actions, None, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    data = made.net.normalise(batch.actions).repeat(4, 1, 1)
+    noise = torch.randn(data.shape, generator=generator)
+    torch.testing.assert_close(fresh, ((noise - data) ** 2).mean())  # an untrained network says 0
+    assert data.abs().max() <= 1
+    torch.testing.assert_close(made.net.restore(made.net.normalise(batch.actions)), batch.actions)
+
+
+@pytest.mark.parametrize(("actions", "chunk"), [(4, 4), (5, 4), (19, 4), (8, 8), (23, 8), (7, 1)])
+def test_chunks_cover_every_action(actions: int, chunk: int):
+    starts = chunk_starts(actions, chunk)
+    covered = np.unique(starts[:, None] + np.arange(chunk))
+    np.testing.assert_array_equal(covered, np.arange(actions))
+    assert (np.diff(starts) <= max(1, chunk // 2)).all()
+
+
+def test_figures_by_hand():
+    truth = np.array([[3, 4, 0, 1], [0, 0, 2, -1]], np.float32)
+    read = truth + np.array([[0.6, 0.8, 1, 0], [0, 0, 0, 2]], np.float32)
+    found = action_figures(
+        truth,
+        read,
+        np.array([[0.2] * 4, [0.1] * 4], np.float32),
+        span=np.array([10, 10, 10, 2], np.float32),
+        binary=np.array([False, False, False, True]),
+        translation=2,
+    )
+    assert found["translation_error"] == pytest.approx(1 / 5)
+    assert found["binary_accuracy"] == 0.5
+    assert found["error"] == pytest.approx((0.06 + 0.08 + 0.1) / 6)
+    assert found["deviation_rank"] == pytest.approx(1)
+
+
+def test_mistakes_are_named(trained: Path, store: EpisodeStore, tmp_path: Path):
+    model, frames = InverseDynamics.from_pretrained(trained), pushed(0).frames
+    with pytest.raises(ValueError, match=r"trained on 'side'; there are \['above'\]"):
+        model.read({"above": frames["above"]})
+    with pytest.raises(ValueError, match="a video of 4 frames is too short: 5 are read at once"):
+        model.read({camera: video[:4] for camera, video in frames.items()})
+    with pytest.raises(ValueError, match="unequal numbers of frames"):
+        model.read({**frames, "side": frames["side"][:9]})
+    with pytest.raises(ValueError, match="'above' must be uint8 t h w c, got float32"):
+        model.read({**frames, "above": frames["above"].astype(np.float32)})
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        model.read(frames, samples=0)
+    other = InverseDynamicsRecipeConfig(("pushed",), InverseDynamicsConfig(("above", "side"), 5, **SIZES))
+    with pytest.raises(ValueError, match="'pushed' has actions of 4 values, 5 are read"):
+        InverseDynamicsRecipe(other, [store])
+    with pytest.raises(ValueError, match=r"dim must be a positive multiple of 3 heads, got 32"):
+        InverseDynamicsConfig(("above",), 3, dim=32, heads=3)
+    with pytest.raises(ValueError, match=r"translation must lie in 0 .. 4, got 5"):
+        recipe(store, translation=5)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    config = json.loads((trained / "config.json").read_text())
+    (foreign / "config.json").write_text(json.dumps({**config, "format": 9}))
+    with pytest.raises(ValueError, match=r"config.json has format 9; this version reads 1"):
+        InverseDynamics.from_pretrained(foreign)
+
+
+def test_a_network_survives_its_folder(trained: Path, tmp_path: Path):
+    model = InverseDynamics.from_pretrained(trained)
+    (tmp_path / "copy").mkdir()
+    model.write(tmp_path / "copy")
+    again = InverseDynamics.from_pretrained(tmp_path / "copy")
+    assert again.figures == model.figures
+    assert isinstance(again.net, InverseDynamicsNet)
+    frames = pushed(3).frames
+    np.testing.assert_array_equal(again.read(frames).action, model.read(frames).action)
+    assert "translation_error" in (tmp_path / "copy" / "README.md").read_text()
+
+
+def test_train_idm_on_a_users_own_dataset(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    sizes = ["--chunk", "4", "--resolution", "32", "--width", "4", "--dim", "16", "--blocks", "1"]
+    steps = ["--steps", "2", "--warmup", "1", "--device", "cpu"]
+    assert not main(["train", "idm", "--data", str(dataset), "--out", str(tmp_path / "run"), *sizes, *steps])
+    assert "translation_error" in capsys.readouterr().out
+    assert InverseDynamics.from_pretrained(tmp_path / "run" / "export").cameras == ("above", "side")
