@@ -55,4 +55,4 @@ python "$here/transfer_controls.py" --data scenes --world transfer --clips 16 --
 python "$here/transfer_drift.py" --data scenes --world transfer --chunks 20 --episodes 2
 python "$here/real2real.py" --world transfer --out real2real --variants 3 --workers 2 \
     --augment --keep robot --attempts 1 --workers 2
-python "$here/variants.py" --data real2real/augmented
+python "$here/variants.py" --data real2real/augmented --rows 4
