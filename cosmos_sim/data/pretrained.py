@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
@@ -120,6 +120,26 @@ def no_safetensors(path: Path, error: SafetensorError) -> ValueError:
     if head == b"PK" or head[:1] == b"\x80":
         return ValueError(f"{path} is a pickle in place of a safetensors file: it is never loaded")
     return ValueError(f"{path} ({path.stat().st_size} bytes) is damaged or no safetensors file: {error}")
+
+
+def write_small(folder: Path, net: nn.Module, config: Mapping[str, Any], *, weights: str, card: str) -> None:
+    """config.json, the weights in fp32 and README.md of a small network, into an existing folder."""
+    save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, folder / weights)
+    (folder / "config.json").write_text(to_json(config))
+    (folder / "README.md").write_text(card)
+
+
+def find_small(name: str | os.PathLike[str], kind: str, version: int) -> tuple[Path, dict[str, Any]]:
+    """The folder that :func:`write_small` wrote, by folder, shipped name or hub id, and what its config says.
+
+    Raises:
+        ValueError: none of that kind, or of another ``format`` than ``version``; the message names the file.
+    """
+    folder = find_folder(name, kind)
+    values = read_config(folder, kind)
+    if values.get("format") != version:
+        raise ValueError(f"{folder / 'config.json'} has format {values.get('format')!r}; this version reads {version}")
+    return folder, values
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -16,11 +16,10 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
+from cosmos_sim.data.pretrained import find_small, from_dict, load_weights, write_small
 from cosmos_sim.policies.encoder import resize
 from cosmos_sim.types import Frames
 
@@ -167,9 +166,7 @@ class PoseReader:
             "figures": self.figures,
             "metadata": self.metadata,
         }
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.net.state_dict().items()}, folder / WEIGHTS)
-        (folder / "config.json").write_text(to_json(config))
-        (folder / "README.md").write_text(_card(self))
+        write_small(folder, self.net, config, weights=WEIGHTS, card=_card(self))
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> "PoseReader":
@@ -178,10 +175,8 @@ class PoseReader:
         Raises:
             ValueError: no such reader, or a damaged or foreign one; the message names the file.
         """
-        folder = find_folder(name, KIND)
-        values, where = read_config(folder, KIND), str(folder / "config.json")
-        if values.get("format") != FORMAT:
-            raise ValueError(f"{where} has format {values.get('format')!r}; this version reads {FORMAT}")
+        folder, values = find_small(name, KIND, FORMAT)
+        where = str(folder / "config.json")
         net = PoseNet(from_dict(PoseReaderConfig, values["reader"], where=where))
         load_weights(net, folder / WEIGHTS)
         return cls(net.to(device), figures=values["figures"], metadata=values["metadata"])

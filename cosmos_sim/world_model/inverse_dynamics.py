@@ -18,12 +18,11 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from numpy import ndarray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cosmos_sim.data.images import stretch
-from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
+from cosmos_sim.data.pretrained import find_small, from_dict, load_weights, write_small
 from cosmos_sim.types import Frames
 from cosmos_sim.world_model.flow import interpolate, velocity
 
@@ -260,7 +259,7 @@ class InverseDynamics:
         config, device = self.net.config, self.net.low.device
         count = self._check(frames)
         images = {
-            camera: torch.from_numpy(np.ascontiguousarray(stretch(frames[camera], (config.resolution,) * 2)))
+            camera: torch.from_numpy(np.array(stretch(frames[camera], (config.resolution,) * 2)))
             for camera in config.cameras
         }
         starts = chunk_starts(count - 1, config.chunk)
@@ -292,9 +291,7 @@ class InverseDynamics:
             "figures": self.figures,
             "metadata": self.metadata,
         }
-        save_file({k: v.detach().cpu().contiguous() for k, v in self.net.state_dict().items()}, folder / WEIGHTS)
-        (folder / "config.json").write_text(to_json(config))
-        (folder / "README.md").write_text(_card(self))
+        write_small(folder, self.net, config, weights=WEIGHTS, card=_card(self))
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> "InverseDynamics":
@@ -303,10 +300,8 @@ class InverseDynamics:
         Raises:
             ValueError: none there, or a damaged or foreign one; the message names the file.
         """
-        folder = find_folder(name, KIND)
-        values, where = read_config(folder, KIND), str(folder / "config.json")
-        if values.get("format") != FORMAT:
-            raise ValueError(f"{where} has format {values.get('format')!r}; this version reads {FORMAT}")
+        folder, values = find_small(name, KIND, FORMAT)
+        where = str(folder / "config.json")
         net = InverseDynamicsNet(from_dict(InverseDynamicsConfig, values.get("inverse_dynamics", {}), where=where))
         load_weights(net, folder / WEIGHTS)
         return cls(net.to(device), figures=values.get("figures", {}), metadata=values.get("metadata"))

@@ -161,7 +161,9 @@ def control(
             sample_steps=sample_steps,
             sample_guidance=sample_guidance,
             control=control,
-            branch=ControlConfig.beside(start.config, blocks=blocks or 4) if begun is None else begun.config,
+            branch=ControlConfig.beside(start.config, blocks=4 if blocks is None else blocks)
+            if begun is None
+            else begun.config,
             branch_init=None if init is None else str(init),
             variants=variants,
         ),
