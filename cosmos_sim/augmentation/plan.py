@@ -37,6 +37,9 @@ class AugmentConfig:
     keep: tuple[str, ...] = ()
     """Regions that stay as the source shows them, such as ``robot``: guided generation with masks, after which the
     source's own pixels are put back."""
+    recolour: tuple[str, ...] = ()
+    """Regions that are drawn with the source's shape and shading in the colour that the world gave them: see
+    :func:`~cosmos_sim.augmentation.recolour.recolour`."""
     cameras: tuple[str, ...] | None = None
     """The cameras to change, all of them by default; the others keep their videos."""
     episodes: tuple[int, ...] | None = None
@@ -74,8 +77,9 @@ class AugmentConfig:
         for name, values in (("episodes", self.episodes), ("cameras", self.cameras)):
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"{name} must be at least one, each once, got {values}")
-        if len(set(self.keep)) < len(self.keep) or not all(self.keep):
-            raise ValueError(f"keep takes the names of regions, each once, got {self.keep}")
+        regions = (*self.keep, *self.recolour)
+        if len(set(regions)) < len(regions) or not all(regions):
+            raise ValueError(f"keep and recolour take the names of regions, each once, got {regions}")
         parse_controls(self.controls)
 
     @property

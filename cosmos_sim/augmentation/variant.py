@@ -15,6 +15,7 @@ from cosmos_sim.augmentation.checks import ROBOT, InverseDynamics, View, score_v
 from cosmos_sim.augmentation.control_videos import control_videos, region
 from cosmos_sim.augmentation.limits import Limits
 from cosmos_sim.augmentation.plan import AugmentConfig, Job
+from cosmos_sim.augmentation.recolour import recolour
 from cosmos_sim.data.annotations import read_annotations
 from cosmos_sim.data.encoding import encode_video
 from cosmos_sim.data.images import stretch
@@ -82,6 +83,8 @@ class Source:
     """Camera, or ``""`` for all side by side, to the controls by kind."""
     kept: Mapping[str, Bool[ndarray, "t h w"]]
     """Camera to the pixels that stay as they are; empty where nothing is to."""
+    recoloured: tuple[Mapping[str, Bool[ndarray, "t h w"]], ...]
+    """Of each region that is drawn anew, likewise."""
 
 
 class Augmenter:
@@ -151,14 +154,18 @@ class Augmenter:
             (read,) = read_episodes(self._path, [episode], list(self.cameras))
             readers = self._readers(episode)
             views = {camera: self._view(video, readers[camera]) for camera, video in read.frames.items()}
-            controls = self._controls(read.frames, readers, episode)
-            seen = read.frames if self.config.keep else {}
-            kept = {camera: region(video, self.config.keep, readers[camera]) for camera, video in seen.items()}
-            self._last = Source(episode, read, views, controls, kept)
+            self._last = Source(
+                episode,
+                read,
+                views,
+                self._controls(read.frames, readers, episode),
+                _regions(read.frames, self.config.keep, readers) if self.config.keep else {},
+                tuple(_regions(read.frames, (name,), readers) for name in self.config.recolour),
+            )
         return self._last
 
     def paint(self, source: Source, job: Job, seed: int) -> Frames:
-        """The frames of one attempt, at the source's sizes, with the source's own pixels where they are kept."""
+        """The frames of one attempt, at the source's sizes, its regions recoloured or kept where they are to be."""
         caption, made = job.prompt.caption, {}
         for camera, controls in source.controls.items():
             pieces = self.world.translate(
@@ -176,6 +183,7 @@ class Augmenter:
             frames = split_views(made[""], self.world.views, sizes=sizes)
         else:
             frames = {camera: stretch(video, sizes[camera]) for camera, video in made.items()}
+        frames = recolour(shown, frames, source.recoloured)
         for camera, mask in source.kept.items():
             frames[camera] = np.where(mask[..., None], shown[camera], frames[camera])
         return frames
@@ -231,6 +239,12 @@ class Augmenter:
     def _size(self, videos: Frames) -> tuple[int, int]:
         """At which the world makes videos side by side."""
         return self.world.size_for(*whole_size(videos, list(videos)))
+
+
+def _regions(
+    videos: Frames, names: tuple[str, ...], readers: Mapping[str, Annotator]
+) -> dict[str, Bool[ndarray, "t h w"]]:
+    return {camera: region(video, names, readers[camera]) for camera, video in videos.items()}
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Any]:

@@ -14,6 +14,7 @@ def augment(
     variants: int = 5,
     controls: tuple[str, ...] = (),
     keep: tuple[str, ...] = (),
+    recolour: tuple[str, ...] = (),
     template: str | None = None,
     language_model: str | None = None,
     language_model_url: str | None = None,
@@ -45,6 +46,8 @@ def augment(
             the paper's for robots: medium edges everywhere, very little blur on the robot.
         keep: What stays as the source shows it, such as robot: generation is guided by it, and its pixels are put back.
             Nothing by default.
+        recolour: What is drawn with the source's shape and shading, in the one colour that the world gave it, such as
+            robot cube dish: for small worlds, which draw small things raggedly. Nothing by default.
         template: The scene in words, with slots that vary: lift, kitchen, tabletop, or a JSON file. That of the
             shipped world by default.
         language_model: Let this model fill the template's slots; the template's own texts are drawn otherwise.
@@ -92,6 +95,7 @@ def augment(
         variants=variants,
         controls=controls or tuple(str(spec) for spec in DEFAULT),
         keep=keep,
+        recolour=recolour,
         cameras=cameras or None,
         episodes=episodes or None,
         seed=seed,

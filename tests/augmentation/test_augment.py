@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from moving_scene import SIZES, STEPS, episode_of
-from repainter import opener
+from moving_scene import SIZES, STEPS, DarkRobot, episode_of
+from repainter import LIMITS, Repainter, opener
 
 from cosmos_sim.augmentation.augment import Augmented, augment
-from cosmos_sim.augmentation.plan import AugmentConfig
+from cosmos_sim.augmentation.plan import AugmentConfig, Job
 from cosmos_sim.augmentation.prompts import SampledPrompts
+from cosmos_sim.augmentation.recolour import recolour
 from cosmos_sim.augmentation.runners import Here
 from cosmos_sim.augmentation.template import Template
+from cosmos_sim.augmentation.variant import Augmenter
+from cosmos_sim.augmentation.variant import Source as AugmentSource
 from cosmos_sim.data.captions import EpisodeCaption, read_captions, write_captions
 from cosmos_sim.data.lerobot import dataset_info, read_episodes, write_dataset
 
@@ -88,8 +91,29 @@ def test_what_is_kept_stays_as_the_source_shows_it(config: AugmentConfig, source
     assert np.abs(made - original)[robot].mean() < 12
     corner = (slice(None), slice(height - 8, None), slice(0, 8))  # of the table
     assert np.abs(made[corner] - original[corner]).mean() > 12
-    with pytest.raises(ValueError, match=r"keep takes the names of regions, each once, got \('robot', 'robot'\)"):
+    with pytest.raises(ValueError, match=r"keep and recolour take the names of regions, each once"):
         replace(config, keep=("robot", "robot"))
+    with pytest.raises(ValueError, match=r"each once, got \('robot', 'robot'\)"):
+        replace(config, keep=("robot",), recolour=("robot",))
+
+
+def test_regions_are_recoloured_before_what_is_kept_is_put_back(config: AugmentConfig) -> None:
+    def painted(**regions: tuple[str, ...]) -> tuple[AugmentSource, dict[str, np.ndarray]]:
+        changed = replace(config, **regions)
+        maker = Augmenter(changed, Repainter(tuple(SIZES)), DarkRobot(), limits=LIMITS)
+        job = Job(0, 0, PROMPTS.of(0, [0])[0])
+        return maker.source(0), dict(maker.paint(maker.source(0), job, 3))
+
+    _, plain = painted()
+    source, drawn = painted(recolour=("cube",))
+    (cube,) = source.recoloured
+    expected = recolour(source.episode.frames, plain, [cube])
+    for camera in SIZES:
+        np.testing.assert_array_equal(drawn[camera], expected[camera])
+        assert (drawn[camera] != plain[camera]).any()
+    source, both = painted(recolour=("cube",), keep=("robot",))
+    for camera, mask in source.kept.items():
+        np.testing.assert_array_equal(both[camera][mask], source.episode.frames[camera][mask])
 
 
 def test_labels_are_the_sources_bit_for_bit(done: Augmented, source: Path) -> None:
