@@ -12,10 +12,11 @@ from tqdm import tqdm
 from cosmos_sim.augmentation.export import RECORD, export
 from cosmos_sim.augmentation.plan import AugmentConfig, Job, jobs_of
 from cosmos_sim.augmentation.prompts import Prompts
-from cosmos_sim.augmentation.runners import Failure, Opener, Runner
 from cosmos_sim.augmentation.staging import Staging
 from cosmos_sim.augmentation.template import Prompt
+from cosmos_sim.augmentation.variant import Variant
 from cosmos_sim.data.lerobot import dataset_info
+from cosmos_sim.data.runners import Failure, Opener, Runner
 from cosmos_sim.data.work_folder import differences
 
 
@@ -43,7 +44,7 @@ def augment(
     out: str | Path,
     *,
     prompts: Prompts,
-    opener: Opener,
+    opener: Opener[Job, Variant],
     runner: Runner,
     include_source: bool = True,
     record: Mapping[str, Any] | None = None,
@@ -95,7 +96,9 @@ def augment(
     return _summary(out, new=len(jobs) - len(failed))
 
 
-def _make(jobs: Sequence[Job], opener: Opener, runner: Runner, staging: Staging, bar: tqdm) -> dict[str, str]:
+def _make(
+    jobs: Sequence[Job], opener: Opener[Job, Variant], runner: Runner, staging: Staging, bar: tqdm
+) -> dict[str, str]:
     """Do ``jobs`` and stage what comes of them; returns those that could not be done, and why."""
     failed: dict[str, str] = {}
     if not jobs:

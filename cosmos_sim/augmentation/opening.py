@@ -8,12 +8,12 @@ from cosmos_sim.augmentation.annotator_open import HUB, find_annotator
 from cosmos_sim.augmentation.calibration import calibrate, through_tokenizer
 from cosmos_sim.augmentation.export import RECORD
 from cosmos_sim.augmentation.limits import Limits, limits_from, read_limits, write_limits
-from cosmos_sim.augmentation.plan import AugmentConfig
-from cosmos_sim.augmentation.runners import Work
+from cosmos_sim.augmentation.plan import AugmentConfig, Job
 from cosmos_sim.augmentation.staging import Staging
-from cosmos_sim.augmentation.variant import Augmenter
+from cosmos_sim.augmentation.variant import Augmenter, Variant
 from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.data.pretrained import find_folder
+from cosmos_sim.data.runners import Work
 from cosmos_sim.evaluation.outcome import fingerprint
 from cosmos_sim.world_model.annotator import KIND
 from cosmos_sim.world_model.load_transfer import find_model, load_transfer
@@ -23,7 +23,7 @@ LIMITS = "checks.json"
 """The limits in an annotator's folder, set on real videos that it has read."""
 
 
-def open_augmenter(config: AugmentConfig, limits: Limits, device: str) -> Work:
+def open_augmenter(config: AugmentConfig, limits: Limits, device: str) -> Work[Job, Variant]:
     """What makes the variants of ``config`` on ``device``: an opener once config and limits are bound.
 
     Raises:

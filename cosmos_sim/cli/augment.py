@@ -77,17 +77,13 @@ def augment(
     from cosmos_sim.augmentation.opening import find_limits, open_augmenter, weights_digest
     from cosmos_sim.augmentation.plan import AugmentConfig
     from cosmos_sim.augmentation.prompts import Prompts, SampledPrompts, WrittenPrompts
-    from cosmos_sim.augmentation.ray_runner import RayRunner, import_ray
-    from cosmos_sim.augmentation.runners import Here, Processes, Runner, devices_for
     from cosmos_sim.augmentation.template import load_template, template_names
-    from cosmos_sim.training.device import select_device
+    from cosmos_sim.cli._runner import find_runner
 
     if (language_model is None) != (language_model_url is None):
         raise ValueError("language_model and language_model_url go together")
     if template is None and model not in SHIPPED:
         raise ValueError(f"template is needed for {model!r}: {', '.join(template_names())}, or a JSON file")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
     scene = load_template(template or SHIPPED[model])
     config = AugmentConfig(
         dataset,
@@ -111,14 +107,8 @@ def augment(
     prompts: Prompts = SampledPrompts(scene, seed)
     if language_model is not None and language_model_url is not None:
         prompts = WrittenPrompts(scene, ChatModel(language_model, language_model_url), seed)
-    place = "cuda" if device == "auto" and select_device(device).type == "cuda" else str(select_device(device))
-    devices = devices_for(place)
-    count = len(devices) if workers is None else workers
-    runner: Runner = Here(devices[0]) if count == 1 else Processes(count, devices)
-    if ray is not None:
-        import_ray()
-        runner = RayRunner(count, place, address=ray)
-    limits = find_limits(config, out.absolute(), device=devices[0])
+    runner, first = find_runner(workers, ray, device)
+    limits = find_limits(config, out.absolute(), device=first)
     made = run(
         config,
         out,

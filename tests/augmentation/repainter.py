@@ -14,9 +14,9 @@ from moving_scene import SIZES, DarkRobot
 from numpy import ndarray
 
 from cosmos_sim.augmentation.limits import Limits
-from cosmos_sim.augmentation.plan import AugmentConfig
-from cosmos_sim.augmentation.runners import Work
-from cosmos_sim.augmentation.variant import Augmenter
+from cosmos_sim.augmentation.plan import AugmentConfig, Job
+from cosmos_sim.augmentation.variant import Augmenter, Variant
+from cosmos_sim.data.runners import Work
 from cosmos_sim.world_model.control_video import ControlVideo
 
 LIMITS = Limits(
@@ -79,11 +79,11 @@ def open_repainter(
     fault: str = "",
     views: tuple[str, ...] | None = tuple(SIZES),
     pause: float = 0,
-) -> Work:
+) -> Work[Job, Variant]:
     if fault == "broken":
         raise ValueError("no such world")
     return Augmenter(config, Repainter(views, fault=fault, pause=pause), DarkRobot(), limits=LIMITS).vary
 
 
-def opener(config: AugmentConfig, **options: Any) -> partial[Work]:
+def opener(config: AugmentConfig, **options: Any) -> partial[Work[Job, Variant]]:
     return partial(open_repainter, config, **options)

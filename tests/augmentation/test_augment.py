@@ -21,12 +21,12 @@ from cosmos_sim.augmentation.augment import Augmented, augment
 from cosmos_sim.augmentation.plan import AugmentConfig, Job
 from cosmos_sim.augmentation.prompts import SampledPrompts
 from cosmos_sim.augmentation.recolour import recolour
-from cosmos_sim.augmentation.runners import Here
 from cosmos_sim.augmentation.template import Template
 from cosmos_sim.augmentation.variant import Augmenter
 from cosmos_sim.augmentation.variant import Source as AugmentSource
 from cosmos_sim.data.captions import EpisodeCaption, read_captions, write_captions
 from cosmos_sim.data.lerobot import dataset_info, read_episodes, write_dataset
+from cosmos_sim.data.runners import Here
 
 TEMPLATE = Template(
     "toy", "a [TABLE] table", {"TABLE": ("red", "green", "blue", "grey")}, {"hand": "close, a [TABLE] one"}
@@ -276,7 +276,7 @@ def test_killed_processes_leave_what_they_made_and_another_goes_on(
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import test_augment as t\n"
-        "from cosmos_sim.augmentation.runners import Processes\n"
+        "from cosmos_sim.data.runners import Processes\n"
         "if __name__ == '__main__':\n"
         f"    config = t.AugmentConfig({config.dataset!r}, 'repainter', 2, ('blur@none',), attempts=2)\n"
         f"    t.augment(config, {str(out)!r}, prompts=t.PROMPTS, opener=t.opener(config, pause=1.0),"

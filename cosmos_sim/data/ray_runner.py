@@ -1,19 +1,18 @@
-"""Variants made on the machines of a Ray cluster (``pip install ray``), each process with its share of a GPU."""
+"""Jobs done on the machines of a Ray cluster (``pip install ray``), each process with its share of a GPU."""
 
 import importlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cosmos_sim.augmentation.plan import Job
-from cosmos_sim.augmentation.runners import Opener, Outcome, Worker
+from cosmos_sim.data.runners import Failure, Opener, Worker
 
 
 @dataclass(frozen=True)
 class RayRunner:
-    """Makes variants in ``workers`` processes of a Ray cluster.
+    """Does jobs in ``workers`` processes of a Ray cluster.
 
-    The dataset and the world must be found under the same name on every machine: on a shared disk, or on the hub. What
+    Datasets and networks must be found under the same name on every machine: on a shared disk, or on the hub. What
     is made comes back to this process, which alone writes. A job whose machine is lost is done again elsewhere.
     """
 
@@ -24,7 +23,7 @@ class RayRunner:
     cpus: float = 1.0
     """Processors that each process is given."""
 
-    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Generator[Outcome]:
+    def __call__[J, R](self, opener: Opener[J, R], jobs: Sequence[J]) -> Generator[tuple[J, R | Failure]]:
         ray = import_ray()
         started = not ray.is_initialized()
         if started:
@@ -51,9 +50,9 @@ def import_ray() -> Any:
         raise ValueError("this needs Ray, which is not installed: pip install 'cosmos-sim[ray]'") from None
 
 
-def _spread(ray: Any, workers: list[Any], jobs: list[Job]) -> Iterator[Outcome]:
+def _spread[J](ray: Any, workers: list[Any], jobs: list[J]) -> Iterator[tuple[J, Any]]:
     """Give every worker a job, and another whenever it is done with one."""
-    busy: dict[Any, tuple[Any, Job]] = {}
+    busy: dict[Any, tuple[Any, J]] = {}
     waiting, idle = jobs[::-1], list(workers)
     while waiting or busy:
         while waiting and idle:

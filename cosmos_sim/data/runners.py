@@ -1,4 +1,4 @@
-"""Who makes the variants: this process, several on this machine, or Ray's on many (``ray_runner``)."""
+"""Who does long jobs: this process, several on this machine, or Ray's on many (``ray_runner``)."""
 
 import multiprocessing
 import os
@@ -12,13 +12,11 @@ from typing import Any, Protocol
 
 import torch
 
-from cosmos_sim.augmentation.plan import Job
-from cosmos_sim.augmentation.variant import Variant
 from cosmos_sim.data.processes import serve_parent
 
-Work = Callable[[Job], Variant]
+type Work[J, R] = Callable[[J], R]
 
-Opener = Callable[[str], Work]
+type Opener[J, R] = Callable[[str], Work[J, R]]
 """Makes what does the work on a device; it must be picklable, as a function of a module or a ``partial`` of one is."""
 
 
@@ -29,25 +27,22 @@ class Failure:
     reason: str
     trace: str
     final: bool = False
-    """Whether no other job can be done either: the world itself could not be opened."""
-
-
-Outcome = tuple[Job, Variant | Failure]
+    """Whether no other job can be done either: what does the work could not be opened."""
 
 
 class Runner(Protocol):
     """Does jobs, in whatever order they come; closing it early stops what is under way."""
 
-    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Generator[Outcome]: ...
+    def __call__[J, R](self, opener: Opener[J, R], jobs: Sequence[J]) -> Generator[tuple[J, R | Failure]]: ...
 
 
 @dataclass(frozen=True)
 class Here:
-    """Makes one variant after another in this process."""
+    """Does one job after another in this process."""
 
     device: str
 
-    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Generator[Outcome]:
+    def __call__[J, R](self, opener: Opener[J, R], jobs: Sequence[J]) -> Generator[tuple[J, R | Failure]]:
         worker = Worker(opener, self.device)
         for job in jobs:
             yield job, worker.do(job)
@@ -55,12 +50,12 @@ class Here:
 
 @dataclass(frozen=True)
 class Processes:
-    """Makes variants in ``workers`` processes of this machine, each on the next of its ``devices``."""
+    """Does jobs in ``workers`` processes of this machine, each on the next of its ``devices``."""
 
     workers: int
     devices: tuple[str, ...]
 
-    def __call__(self, opener: Opener, jobs: Sequence[Job]) -> Generator[Outcome]:
+    def __call__[J, R](self, opener: Opener[J, R], jobs: Sequence[J]) -> Generator[tuple[J, R | Failure]]:
         others = multiprocessing.active_children()
         context = multiprocessing.get_context("spawn")
         count = min(self.workers, len(jobs))
@@ -76,7 +71,7 @@ class Processes:
             for future in as_completed(futures):
                 yield futures.pop(future), future.result()
         except BrokenProcessPool as error:
-            raise OSError("a process that made variants died") from error
+            raise OSError("a working process died") from error
         except (GeneratorExit, KeyboardInterrupt):
             for process in multiprocessing.active_children():
                 if process not in others:
@@ -86,14 +81,14 @@ class Processes:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Worker:
+class Worker[J, R]:
     """Opens what does the work when the first job comes, and turns faults of single jobs into :class:`Failure`."""
 
-    def __init__(self, opener: Opener, device: str) -> None:
+    def __init__(self, opener: Opener[J, R], device: str) -> None:
         self._opener, self._device = opener, device
-        self._work: Work | None = None
+        self._work: Work[J, R] | None = None
 
-    def do(self, job: Job) -> Variant | Failure:
+    def do(self, job: J) -> R | Failure:
         try:
             if self._work is None:
                 self._work = self._opener(self._device)
@@ -101,7 +96,7 @@ class Worker:
             return _failure(error, final=True)
         try:
             return self._work(job)
-        except Exception as error:  # whatever is wrong with one episode, the others are made
+        except Exception as error:  # whatever is wrong with one job, the others are done
             return _failure(error)
 
 
@@ -116,10 +111,10 @@ def _failure(error: Exception, *, final: bool = False) -> Failure:
     return Failure(reason, traceback.format_exc(), final)
 
 
-_worker: Worker | None = None
+_worker: Worker[Any, Any] | None = None
 
 
-def _start(opener: Opener, places: Any, threads: int) -> None:
+def _start(opener: Opener[Any, Any], places: Any, threads: int) -> None:
     global _worker
     serve_parent()
     torch.set_num_threads(threads)
@@ -130,6 +125,6 @@ def _start(opener: Opener, places: Any, threads: int) -> None:
     _worker = Worker(opener, device)
 
 
-def _do(job: Job) -> Variant | Failure:
+def _do(job: Any) -> Any:
     assert _worker is not None
     return _worker.do(job)
