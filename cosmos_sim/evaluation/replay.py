@@ -31,25 +31,13 @@ def replays(
 
 
 def _simulate(task: str, outcomes: Sequence[Outcome], progress: Callable[[], None] | None) -> list[bool]:
-    from cosmos_sim.envs.twin.env import CosmosTwin
-    from cosmos_sim.envs.twin.simulation import Simulation
-    from cosmos_sim.envs.twin.tasks import find_task
+    from cosmos_sim.envs.twin.replay import replay
 
-    twin, simulation = CosmosTwin(task), Simulation(find_task(task))
     verdicts = []
-    try:
-        for outcome in outcomes:
-            twin.reset(seed=outcome.seed)
-            simulation.restore(twin.save_state().simulation)
-            success = False
-            for action in outcome.action:
-                simulation.step(action.astype(float))
-                success = success or simulation.success
-            verdicts.append(success)
-            if progress is not None:
-                progress()
-    finally:
-        twin.close()
+    for outcome in outcomes:
+        verdicts.append(replay(task, outcome.seed, outcome.action).success)
+        if progress is not None:
+            progress()
     return verdicts
 
 

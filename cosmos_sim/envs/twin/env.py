@@ -13,7 +13,6 @@ from numpy import ndarray
 
 from cosmos_sim.envs.twin.cameras import Cameras, place_camera
 from cosmos_sim.envs.twin.meshes import coarsen_meshes
-from cosmos_sim.envs.twin.pose import rotation_vector
 from cosmos_sim.envs.twin.scene import Scene
 from cosmos_sim.envs.twin.scenes import find_scene
 from cosmos_sim.envs.twin.segments import segment_names, segments_of
@@ -254,9 +253,7 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
     def _observe(self) -> dict[str, Any]:
         data = self._posed()
         self._images = {name: self._cameras.render(data, camera) for name, camera in CAMERAS.items()}
-        position, rotation = self._simulation.hand
-        state = np.concatenate([position, rotation_vector(rotation), [self._simulation.opening]])
-        return {"pixels": dict(self._images), "agent_pos": state.astype(np.float32)}
+        return {"pixels": dict(self._images), "agent_pos": self._simulation.proprioception}
 
     def _info(self) -> dict[str, Any]:
         return {

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from gymnasium.utils.seeding import np_random
+from jaxtyping import Float, Float32
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
+from cosmos_sim.envs.twin.pose import rotation_vector
 from cosmos_sim.envs.twin.tasks import Task
 
 logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
@@ -38,6 +40,11 @@ class SimulationState:
     """Where the gripper's fingers are being sent: it moves by a fixed amount an action."""
     posture: Float[ndarray, "7"]
     """The joint angles that the controller's null space pulls towards: those that the episode began with."""
+
+
+def start_of(seed: int) -> int:
+    """Which of the simulation's episodes ``CosmosTwin.reset(seed=seed)`` begins."""
+    return int(np_random(seed)[0].integers(2**32))
 
 
 class Simulation:
@@ -75,8 +82,13 @@ class Simulation:
         self._fingers = [self.model.joint(name).qposadr[0] for name in self._robot.gripper["right"].joints]
         self._bodies = {name: self.model.body(body).id for name, body in task.objects.items()}
 
-    def reset(self, seed: int) -> None:
-        """Begin the episode that ``seed`` (0 to 2**32 - 1) stands for, whatever came before."""
+    def reset(self, seed: int, *, instruction: str | None = None, split: str | None = None) -> None:
+        """Begin the episode that ``seed`` (0 to 2**32 - 1) stands for, whatever came before.
+
+        ``instruction`` and ``split`` are for tasks that are told what to do; ``ValueError`` for others.
+        """
+        if instruction is not None or split is not None:
+            raise ValueError(f"{self.task.name!r} always is the same task: it takes no instruction and no split")
         with _seeded(seed):
             self._env.reset()
         mujoco.mj_step1(self.model, self.data)
@@ -112,6 +124,12 @@ class Simulation:
     def opening(self) -> float:
         """Distance between the fingers in metres."""
         return float(abs(self.data.qpos[self._fingers]).sum())
+
+    @property
+    def proprioception(self) -> Float32[ndarray, "7"]:
+        """Position, rotation vector (see :func:`rotation_vector`) and opening of the hand."""
+        position, rotation = self.hand
+        return np.concatenate([position, rotation_vector(rotation), [self.opening]]).astype(np.float32)
 
     def truth(self) -> dict[str, Float[ndarray, "k"]]:
         """The true state by name: positions in metres (world frame), orientations as quaternions x y z w."""
