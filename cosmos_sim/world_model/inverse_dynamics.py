@@ -186,19 +186,15 @@ class InverseDynamicsNet(nn.Module):
         return F.mse_loss(self(noisy, t, motion), velocity(data, noise))
 
     @torch.no_grad()
-    def draw(
-        self, frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]], *, samples: int, generator: torch.Generator
-    ) -> Float[Tensor, "n b k a"]:
-        """``samples`` draws of the actions of each chunk, in the data's units and within the range of the data."""
-        motion = self.see(frames)
-        b, k, _ = motion.shape
-        motion = repeat(motion, "b k d -> (n b) k d", n=samples)
-        shape = (samples * b, k, self.config.action_dim)
-        x = torch.randn(shape, generator=generator, device=generator.device).to(motion.device)
+    def draw(self, motion: Float[Tensor, "b k d"], noise: Float[Tensor, "n b k a"]) -> Float[Tensor, "n b k a"]:
+        """The actions of each chunk drawn from ``noise``, in the data's units and within the range of the data."""
+        n, b = noise.shape[:2]
+        motion = repeat(motion, "b k d -> (n b) k d", n=n)
+        x = rearrange(noise, "n b k a -> (n b) k a").to(motion.device)
         times = torch.linspace(1, 0, self.config.steps + 1).tolist()
         for now, then in pairwise(times):
             x = x + (then - now) * self(x, torch.full((len(x),), now, device=x.device), motion)
-        return rearrange(self.restore(x), "(n b) k a -> n b k a", n=samples)
+        return rearrange(self.restore(x), "(n b) k a -> n b k a", b=b)
 
     def normalise(self, actions: Float[Tensor, "*b a"]) -> Float[Tensor, "*b a"]:
         """From the range of the data to [-1, 1]."""
@@ -211,11 +207,11 @@ class InverseDynamicsNet(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class ActionReading:
-    """The actions that lead from each of ``t + 1`` frames to the next."""
+    """The actions that lead from each of ``t + 1`` frames to the next, in one video or in many (``*b``)."""
 
-    action: Float32[ndarray, "t a"]
+    action: Float32[ndarray, "*b t a"]
     """In the data's units; of two values, such as a gripper's commands, that which more draws are nearer to."""
-    deviation: Float32[ndarray, "t a"]
+    deviation: Float32[ndarray, "*b t a"]
     """Standard deviation of the draws, as a share of the range of the data: about 0 where the frames leave no doubt."""
 
 
@@ -254,8 +250,7 @@ class InverseDynamics:
         Raises:
             ValueError: a missing camera, frames of another type or shape, or fewer than ``chunk + 1`` of them.
         """
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}")
+        self._check_samples(samples)
         config, device = self.net.config, self.net.low.device
         count = self._check(frames)
         images = {
@@ -267,19 +262,56 @@ class InverseDynamics:
         generator = torch.Generator().manual_seed(seed)
         draws: list[list[Tensor]] = [[] for _ in range(count - 1)]
         for part in rows.split(_BATCH):
+            noise = torch.randn((samples, len(part), config.chunk, config.action_dim), generator=generator)
             with torch.autocast(device.type, enabled=False):
-                chunk = {camera: video[part].to(device) for camera, video in images.items()}
-                drawn = self.net.draw(chunk, samples=samples, generator=generator).cpu()
+                motion = self.net.see({camera: video[part].to(device) for camera, video in images.items()})
+                drawn = self.net.draw(motion, noise).cpu()
             for first, actions in zip(part[:, 0].tolist(), drawn.unbind(1), strict=True):
                 for k, action in enumerate(actions.unbind(1)):
                     draws[first + k].append(action)
-        every = [torch.cat(found) for found in draws]
-        low, high, binary = self.net.low.cpu(), self.net.high.cpu(), self.net.binary.cpu()
-        mean = torch.stack([found.mean(0) for found in every])
-        span = (high - low).clamp_min(1e-6)
-        deviation = torch.stack([found.std(0, correction=0) for found in every]) / span
-        votes = torch.stack([(found > (low + high) / 2).float().mean(0) for found in every])
-        mean = torch.where(binary, torch.where(votes > 0.5, high, low), mean)
+        means, deviations = zip(*(self._told(torch.cat(found)) for found in draws), strict=True)
+        return ActionReading(torch.stack(means).numpy(), torch.stack(deviations).numpy())
+
+    @torch.inference_mode()
+    def see(self, frames: Mapping[str, UInt8[ndarray, "b t1 h w c"]]) -> Float32[ndarray, "b t d"]:
+        """What changes in each of the ``t1 - 1`` steps of ``b`` videos, one token a step, for :meth:`read_seen`.
+
+        A step is seen by itself, so that what was seen of a video so far need not be seen again when it goes on.
+        """
+        side, device = self.net.config.resolution, self.net.low.device
+        b, t1 = frames[self.cameras[0]].shape[:2]
+        images = {
+            camera: torch.from_numpy(
+                np.array(stretch(frames[camera].reshape(-1, *frames[camera].shape[2:]), (side, side)))
+            ).unflatten(0, (b, t1))
+            for camera in self.cameras
+        }
+        with torch.autocast(device.type, enabled=False):
+            tokens = [
+                self.net.see({camera: videos[rows].to(device) for camera, videos in images.items()})
+                for rows in torch.arange(b).split(_BATCH)
+            ]
+        return torch.cat(tokens).cpu().numpy()
+
+    @torch.inference_mode()
+    def read_seen(self, motion: Float32[ndarray, "b k d"], *, samples: int = 8, seed: int = 0) -> ActionReading:
+        """The actions of ``b`` chunks, ``b k a``, off what :meth:`see` saw of them: ``k`` is the chunk's length.
+
+        All chunks draw from the same noise, so that none depends on which others are read with it.
+
+        Raises:
+            ValueError: tokens of another shape, or fewer than one sample.
+        """
+        self._check_samples(samples)
+        config, device = self.net.config, self.net.low.device
+        if motion.ndim != 3 or motion.shape[1:] != (config.chunk, config.dim):
+            raise ValueError(f"tokens must be of shape (b, {config.chunk}, {config.dim}), got {motion.shape}")
+        noise = torch.randn(
+            (samples, 1, config.chunk, config.action_dim), generator=torch.Generator().manual_seed(seed)
+        ).expand(-1, len(motion), -1, -1)
+        with torch.autocast(device.type, enabled=False):
+            drawn = self.net.draw(torch.from_numpy(np.array(motion)).to(device), noise).cpu()
+        mean, deviation = self._told(drawn)
         return ActionReading(mean.numpy(), deviation.numpy())
 
     def write(self, folder: Path) -> None:
@@ -305,6 +337,17 @@ class InverseDynamics:
         net = InverseDynamicsNet(from_dict(InverseDynamicsConfig, values.get("inverse_dynamics", {}), where=where))
         load_weights(net, folder / WEIGHTS)
         return cls(net.to(device), figures=values.get("figures", {}), metadata=values.get("metadata"))
+
+    def _told(self, draws: Float[Tensor, "n *b a"]) -> tuple[Float[Tensor, "*b a"], Float[Tensor, "*b a"]]:
+        """Of draws of an action, what they say together and how far apart they are: see :class:`ActionReading`."""
+        low, high, binary = self.net.low.cpu(), self.net.high.cpu(), self.net.binary.cpu()
+        deviation = draws.std(0, correction=0) / (high - low).clamp_min(1e-6)
+        votes = (draws > (low + high) / 2).float().mean(0)
+        return torch.where(binary, torch.where(votes > 0.5, high, low), draws.mean(0)), deviation
+
+    def _check_samples(self, samples: int) -> None:
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}")
 
     def _check(self, frames: Frames) -> int:
         for camera in self.cameras:

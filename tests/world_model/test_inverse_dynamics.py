@@ -197,3 +197,21 @@ def test_train_idm_on_a_users_own_dataset(dataset: Path, tmp_path: Path, capsys:
     assert not main(["train", "idm", "--data", str(dataset), "--out", str(tmp_path / "run"), *sizes, *steps])
     assert "translation_error" in capsys.readouterr().out
     assert InverseDynamics.from_pretrained(tmp_path / "run" / "export").cameras == ("above", "side")
+
+
+def test_a_video_is_seen_step_by_step_as_at_once(trained: Path):
+    """What was seen of the steps so far, and the reading of a chunk of them, do not depend on what comes beside."""
+    model = InverseDynamics.from_pretrained(trained)
+    videos = [pushed(seed, steps=7).frames for seed in (5, 6, 7)]
+    together = {camera: np.stack([video[camera] for video in videos]) for camera in CAMERAS}
+    tokens = model.see(together)
+    assert tokens.shape == (3, 6, SIZES["dim"])
+    later = model.see({camera: frames[1:2, 4:] for camera, frames in together.items()})
+    np.testing.assert_allclose(later[0], tokens[1, 4:], atol=1e-5)
+    reading = model.read_seen(tokens[:, 2:], samples=3, seed=1)
+    assert reading.action.shape == reading.deviation.shape == (3, 4, 4)
+    alone = model.read({camera: frames[2, 2:] for camera, frames in together.items()}, samples=3, seed=1)
+    np.testing.assert_allclose(reading.action[2], alone.action, atol=1e-4)
+    np.testing.assert_allclose(reading.deviation[2], alone.deviation, atol=1e-4)
+    with pytest.raises(ValueError, match=r"tokens must be of shape \(b, 4, 32\), got \(3, 6, 32\)"):
+        model.read_seen(tokens)
