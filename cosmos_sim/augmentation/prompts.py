@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cosmos_sim.augmentation.template import Prompt, Template
+from cosmos_sim.data.chat import LanguageModel, ask
 
 
 class Prompts(Protocol):
@@ -26,12 +27,6 @@ class SampledPrompts:
         return [self.template.sample(seed=self.seed, episode=episode, variant=variant) for variant in variants]
 
 
-class LanguageModel(Protocol):
-    """Anything that answers in words, such as :class:`~cosmos_sim.augmentation.language_model.ChatModel`."""
-
-    def reply(self, instruction: str, *, seed: int) -> str: ...
-
-
 @dataclass(frozen=True)
 class WrittenPrompts:
     """Prompts whose slots a language model fills, as the paper does.
@@ -49,17 +44,13 @@ class WrittenPrompts:
         """Raises :class:`ValueError` with the last fault if no reply of the model can be used."""
         if not variants:
             return []
-        fault = ""
-        for attempt in range(self.attempts):
-            seed = (self.seed * 1_000_003 + episode * 101 + attempt) % 2**31
-            instruction = _instruction(self.template, len(variants)) + (
-                f"\nYour last reply could not be used: {fault}" if fault else ""
-            )
-            try:
-                return self._read(self.model.reply(instruction, seed=seed), len(variants))
-            except ValueError as error:
-                fault = str(error)
-        raise ValueError(f"the language model filled no template in {self.attempts} attempts: {fault}")
+        return ask(
+            self.model,
+            _instruction(self.template, len(variants)),
+            lambda reply: self._read(reply, len(variants)),
+            seed=self.seed * 1_000_003 + episode * 101,
+            attempts=self.attempts,
+        )
 
     def _read(self, reply: str, count: int) -> list[Prompt]:
         start, end = reply.find("["), reply.rfind("]")

@@ -72,13 +72,13 @@ def augment(
 
     from cosmos_sim.augmentation.augment import augment as run
     from cosmos_sim.augmentation.control_spec import DEFAULT
-    from cosmos_sim.augmentation.language_model import ChatModel
     from cosmos_sim.augmentation.limits import limits_json
     from cosmos_sim.augmentation.opening import find_limits, open_augmenter, weights_digest
     from cosmos_sim.augmentation.plan import AugmentConfig
     from cosmos_sim.augmentation.prompts import Prompts, SampledPrompts, WrittenPrompts
     from cosmos_sim.augmentation.template import load_template, template_names
     from cosmos_sim.cli._runner import find_runner
+    from cosmos_sim.data.chat import ChatModel
 
     if (language_model is None) != (language_model_url is None):
         raise ValueError("language_model and language_model_url go together")
