@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from cosmos_sim.augmentation.annotator_hub import hub_folder, load_network
 from cosmos_sim.training.device import select_device
+from cosmos_sim.world_model.hub import hub_folder, load_network
 
 MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 """Of its sizes the one under Apache 2.0. NVIDIA's controls are from Video-Depth-Anything, of the same family."""

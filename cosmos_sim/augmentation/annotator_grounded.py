@@ -10,9 +10,9 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from cosmos_sim.augmentation.annotator_hub import hub_folder, load_network
 from cosmos_sim.data.segments import BACKGROUND, Segments
 from cosmos_sim.training.device import select_device
+from cosmos_sim.world_model.hub import hub_folder, load_network
 
 DETECTOR = "IDEA-Research/grounding-dino-base"
 TRACKER = "facebook/sam2.1-hiera-large"

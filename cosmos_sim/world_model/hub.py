@@ -21,15 +21,15 @@ def hub_folder(model: str, what: str) -> Path:
     return folder
 
 
-def load_network(loader: Any, folder: Path, *, device: torch.device) -> Any:
-    """A network of transformers' class ``loader``, complete, in fp32, in evaluation mode and without gradients.
+def load_network(loader: Any, folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Any:
+    """A network of transformers' class ``loader``, complete, in evaluation mode and without gradients.
 
     Raises:
         ValueError: weights that are missing, damaged or of another network, naming the folder.
     """
     try:
         network, report = loader.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{str(folder)!r} holds no weights of {loader.__name__}: {error}") from error
