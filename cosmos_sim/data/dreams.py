@@ -1,6 +1,6 @@
 """Which episodes of a dataset were imagined, what was asked for and what they began from: ``meta/dreams.jsonl``.
 
-One line an episode; their actions are pseudo-actions, read off the video.
+One line a dream; episodes without one were recorded. The dreams' actions are pseudo-actions, read off the video.
 """
 
 import json
@@ -55,12 +55,25 @@ def read_dreams(dataset: Path, *, episodes: int) -> tuple[DreamRecord, ...]:
     """What is told of the ``episodes`` of the folder ``dataset``, in their order.
 
     Raises:
-        ValueError: there is no such file; or naming the line that is no dream's, of an episode that is not there or was
-            told of before; or an episode that no line tells of.
+        ValueError: there is no such file; or what :func:`dreams_among` raises; or an episode that no line tells of.
     """
-    file = dataset / FILE
-    if not file.is_file():
+    if not is_dreamt(dataset):
         raise ValueError(f"{str(dataset)!r} holds no dreams: it has no {FILE}, which cosmos-sim dream writes")
+    records = dreams_among(dataset, episodes=episodes)
+    if missing := sorted(set(range(episodes)) - set(records)):
+        raise ValueError(f"{str(dataset / FILE)!r} tells nothing of {len(missing)} episodes (first: {missing[0]})")
+    return tuple(records[episode] for episode in range(episodes))
+
+
+def dreams_among(dataset: Path, *, episodes: int) -> dict[int, DreamRecord]:
+    """Which of the ``episodes`` of the folder ``dataset`` are dreams: none, some of them beside real ones, or all.
+
+    Raises:
+        ValueError: naming the line that is no dream's, of an episode that is not there or was told of before.
+    """
+    if not is_dreamt(dataset):
+        return {}
+    file = dataset / FILE
     records: dict[int, DreamRecord] = {}
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         where = f"line {number} of {str(file)!r}"
@@ -73,9 +86,7 @@ def read_dreams(dataset: Path, *, episodes: int) -> tuple[DreamRecord, ...]:
         if record.episode in records:
             raise ValueError(f"{where} tells of episode {record.episode} once more")
         records[record.episode] = record
-    if missing := sorted(set(range(episodes)) - set(records)):
-        raise ValueError(f"{str(file)!r} tells nothing of {len(missing)} episodes (first: {missing[0]})")
-    return tuple(records[episode] for episode in range(episodes))
+    return records
 
 
 def write_dreams(dataset: Path, records: Sequence[DreamRecord]) -> None:
