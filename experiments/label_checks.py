@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 from cosmos_sim.augmentation.annotator_open import find_annotator
 from cosmos_sim.augmentation.annotators import Annotator, Recorded, known_phrases
-from cosmos_sim.augmentation.calibration import through_tokenizer
 from cosmos_sim.augmentation.checks import ROBOT, View, score_variant
 from cosmos_sim.augmentation.limits import Limits, limits_json, set_limits, widened, write_limits
 from cosmos_sim.augmentation.opening import LIMITS
@@ -132,7 +131,7 @@ def takes(
     data: Path, world: Transfer, annotator: Annotator, looks: int, episodes: int | None
 ) -> Iterator[tuple[dict[str, View], list[Frames]]]:
     """Every episode as it was, with its true segments, and its frames in so many other scenes."""
-    shown = through_tokenizer(world)
+    shown = world.reconstructed
     plans = json.loads((data / "meta" / "collection.json").read_text())["episodes"][:episodes]
     twin = CosmosTwin(horizon=10_000, terminate_on_success=False, scene="base")
     base = find_scene("base")

@@ -13,10 +13,6 @@ from numpy import ndarray
 
 from cosmos_sim.augmentation.limits import Limits, set_limits
 from cosmos_sim.augmentation.variant import Augmenter, Frames
-from cosmos_sim.data.images import stretch
-from cosmos_sim.world_model.chunks import reflected
-from cosmos_sim.world_model.transfer import Transfer
-from cosmos_sim.world_model.views import join_views, split_views
 
 EPISODES = 10
 """Episodes that limits are set on."""
@@ -50,14 +46,14 @@ def calibrate(augmenter: Augmenter, shown: Shown, episodes: Sequence[int], *, se
             continue
         for look in range(LOOKS):
             rng = np.random.default_rng([seed, episode, look])
-            recoloured = recolour(source.episode.frames, rng)
+            recoloured = other_colours(source.episode.frames, rng)
             scores.append(augmenter.score(source, shown(recoloured)))
     if not scores:
         raise ValueError(f"the checks cannot be set on {augmenter.config.dataset!r}: {faults[0]}")
     return set_limits(scores, origin={"dataset": augmenter.config.dataset, "episodes": chosen, "looks": "recoloured"})
 
 
-def recolour(frames: Frames, rng: np.random.Generator) -> dict[str, UInt8[ndarray, "t h w 3"]]:
+def other_colours(frames: Frames, rng: np.random.Generator) -> dict[str, UInt8[ndarray, "t h w 3"]]:
     """All cameras in the same other colours: channels mixed a little, and another contrast and brightness.
 
     ``255 (M x / 255) ** gamma`` of each pixel ``x``, ``M`` the identity plus up to .15 a coefficient, its rows summing
@@ -74,25 +70,3 @@ def recolour(frames: Frames, rng: np.random.Generator) -> dict[str, UInt8[ndarra
             to[...] = np.rint(255 * mixed**gamma)
         made[camera] = out
     return made
-
-
-def through_tokenizer(world: Transfer) -> Shown:
-    """What the world's tokenizer leaves of videos, chunk by chunk, at the world's size and back."""
-
-    def code(frames: UInt8[ndarray, "t h w 3"]) -> UInt8[ndarray, "t h w 3"]:
-        chunk, pieces = world.config.chunk, []
-        for start in range(0, len(frames), chunk):
-            latent = world.encode(frames[reflected(start, chunk, len(frames))])
-            pieces.append(world.tokenizer.decode(latent)[0].cpu().numpy())
-        return np.concatenate(pieces)[: len(frames)]
-
-    def shown(frames: Frames) -> Frames:
-        sizes = {camera: (video.shape[1], video.shape[2]) for camera, video in frames.items()}
-        if world.views is not None:
-            return split_views(code(join_views(frames, world.views, size=world.config.size)), world.views, sizes=sizes)
-        return {
-            camera: stretch(code(stretch(video, world.size_for(*sizes[camera]))), sizes[camera])
-            for camera, video in frames.items()
-        }
-
-    return shown

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from cosmos_sim.augmentation.annotator_open import HUB, find_annotator
-from cosmos_sim.augmentation.calibration import calibrate, through_tokenizer
+from cosmos_sim.augmentation.calibration import calibrate
 from cosmos_sim.augmentation.export import RECORD
 from cosmos_sim.augmentation.limits import Limits, limits_from, read_limits, write_limits
 from cosmos_sim.augmentation.plan import AugmentConfig, Job
@@ -58,7 +58,7 @@ def find_limits(config: AugmentConfig, out: Path, *, device: str) -> Limits:
             annotator = find_annotator(annotator_name(config), device=device)
             augmenter = Augmenter(config, world, annotator, limits=Limits({}))
             episodes = config.episodes or range(dataset_info(config.dataset).episodes)
-            write_limits(calibrate(augmenter, through_tokenizer(world), list(episodes), seed=config.seed), kept)
+            write_limits(calibrate(augmenter, world.reconstructed, list(episodes), seed=config.seed), kept)
     return read_limits(kept)
 
 

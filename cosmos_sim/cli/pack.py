@@ -9,6 +9,7 @@ def pack(
     model: str,
     out: Path,
     branches: tuple[str, ...] = (),
+    bare: bool = False,
     tokenizer: str | None = None,
     annotator: Path | None = None,
     views: tuple[str, ...] = (),
@@ -22,12 +23,13 @@ def pack(
 ) -> None:
     """Put a network, its control branches and all else that they need into one Transfer world.
 
-    The folder is what --model of augment and transfer takes.
+    The folder is what --model of augment, transfer and dream takes.
 
     Args:
         model: The network that train predict exported, or a checkpoint in any format that convert reads.
         out: Folder of the world, which must not exist.
         branches: What train control exported, as KIND=FOLDER; of a checkpoint with branches they need not be given.
+        bare: Pack it without branches: a world for dream, which goes on from frames and text alone.
         tokenizer: Folder of the tokenizer; the one in MODEL by default.
         annotator: Folder of what train annotator exported, to read depth and segments off what the world makes.
         views: The cameras side by side in its frames, from left to right; none for one video alone.
@@ -49,6 +51,8 @@ def pack(
     from cosmos_sim.world_model.request import parse_resolution
     from cosmos_sim.world_model.sampler import named
 
+    if bare and branches:
+        raise ValueError(f"the branches {', '.join(branches)} would be ignored in a bare world")
     drawn = {field: value for field, value in {"steps": steps, "guidance": guidance}.items() if value is not None}
     changes: dict[str, Any] = {"size": parse_resolution(size), "chunk": chunk, "views": views or None}
     if sampling is not None:
@@ -63,6 +67,7 @@ def pack(
         annotator=annotator,
         changes={setting: value for setting, value in changes.items() if value is not None},
         sampling=drawn,
+        bare=bare,
         dtype={"keep": None, "bf16": torch.bfloat16, "fp32": torch.float32}[dtype],
     )
     print(out)

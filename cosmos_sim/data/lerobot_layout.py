@@ -34,6 +34,11 @@ class DatasetInfo:
     """Steps of each episode."""
     has_reward: bool
     has_success: bool
+    episode_tasks: tuple[str, ...] = ()
+    """The task text of each episode; the first, where it has several."""
+    robot_type: str | None = None
+    state_names: tuple[str, ...] | None = None
+    action_names: tuple[str, ...] | None = None
 
     @property
     def episodes(self) -> int:
@@ -149,6 +154,10 @@ def read_layout(path: str | Path) -> Layout:
         lengths=tuple(int(row["length"]) for row in rows),
         has_reward="next.reward" in columns,
         has_success="next.success" in columns,
+        episode_tasks=tuple(str(next(iter(row.get("tasks") or ()), "")) for row in rows),
+        robot_type=raw.get("robot_type"),
+        state_names=_names(features["observation.state"]),
+        action_names=_names(features["action"]),
     )
     return Layout(
         info=info,
@@ -209,6 +218,12 @@ def _cameras(root: Path, features: Mapping[str, Any]) -> dict[str, CameraFeature
     if not cameras:
         raise ValueError(f"{str(root)!r} has no camera; its features are {', '.join(features)}")
     return cameras
+
+
+def _names(feature: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """What the entries of a vector are called, where the dataset says it entry by entry."""
+    names = feature.get("names")
+    return tuple(map(str, names)) if isinstance(names, list) and len(names) == feature["shape"][0] else None
 
 
 def _vector(root: Path, features: Mapping[str, Any], name: str) -> int:

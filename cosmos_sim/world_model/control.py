@@ -173,16 +173,14 @@ class ControlledDiT(nn.Module):
 
     Args:
         base: it is frozen here; the branches are not.
-        branches: by kind of control.
+        branches: by kind of control; without any it is the transformer.
 
     Raises:
-        ValueError: there are none, or one was made for a transformer of other sizes.
+        ValueError: one was made for a transformer of other sizes.
     """
 
     def __init__(self, base: DiT, branches: Mapping[str, ControlBranch]) -> None:
         super().__init__()
-        if not branches:
-            raise ValueError("a controlled transformer needs at least one branch")
         for kind, branch in branches.items():
             check_beside(base.config, branch.base, f"the {kind} branch")
         self.base = base.requires_grad_(False)

@@ -69,7 +69,7 @@ def load_transfer(
     folder = find_model(model)
     place = select_device(str(device))
     kind = select_dtype(dtype, place)
-    controls = open_parts(folder, branches or {})
+    controls = open_parts(folder, branches or {}, bare=is_transfer(folder))
     base = controls.with_base().config
     codec = open_tokenizer(folder if tokenizer is None else tokenizer, tiling=tiling).cast(kind)
     encoder = open_encoder(folder, base, text_encoder, device=place)
@@ -106,6 +106,7 @@ def pack_transfer(
     annotator: Path | None = None,
     changes: Mapping[str, Any] | None = None,
     sampling: Mapping[str, Any] | None = None,
+    bare: bool = False,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write one folder of all that a Transfer world needs, out of what training exported or of other checkpoints.
@@ -114,6 +115,7 @@ def pack_transfer(
         model, branches, tokenizer, changes: as of :func:`load_transfer`.
         annotator: folder of the annotator that is to lie in it; that in ``model``, if there is one, when not given.
         sampling: fields of the sampling to set otherwise.
+        bare: whether it is to have no branches: a world that goes on from frames and text alone.
         dtype: to write the networks in; as they are when not given.
 
     Raises:
@@ -124,7 +126,7 @@ def pack_transfer(
     if annotator is not None:
         read_config(annotator, ANNOTATOR)
     source = find_model(model)
-    controls = open_parts(source, branches or {})
+    controls = open_parts(source, branches or {}, bare=bare)
     words = find_words(source)
     settings = _settings(source, own=words is not None, changes=changes or {})
     settings = replace(settings, sampling=replace(settings.sampling, **(sampling or {})))
@@ -150,19 +152,21 @@ def find_model(model: str | Path) -> Path:
     return path if path.exists() and str(model) not in shipped(KIND) else find_folder(model, KIND)
 
 
-def open_parts(model: Path, branches: Mapping[str, str | Path]) -> Controls:
+def open_parts(model: Path, branches: Mapping[str, str | Path], *, bare: bool = False) -> Controls:
     """The transformer in ``model`` with its control branches, or with ``branches``, in the order of ``KINDS``.
 
     No data is read yet.
 
     Raises:
-        ValueError: there are no branches, or one was made for another transformer.
+        ValueError: there are no branches, though it is not to be ``bare``, or one was made for another transformer.
     """
     source = open_source(model)
     if is_branch(source):
         raise ValueError(f"{model} is a control branch alone: give its transformer as the model, and it as a branch")
     if not branches:
         if not is_control(source):
+            if bare:
+                return Controls({}, open_merged(source))
             raise ValueError(f"{model} holds no control branches: give them, as --branches edge=FOLDER ...")
         controls = open_control(source)
     elif is_control(source):

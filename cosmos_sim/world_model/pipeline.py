@@ -1,7 +1,7 @@
 """A network, a tokenizer and text that make videos chunk after chunk: what Predict2.5 and Transfer2.5 share."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import numpy as np
@@ -10,9 +10,11 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
+from cosmos_sim.data.images import stretch
 from cosmos_sim.world_model.anchor import Anchor
 from cosmos_sim.world_model.attention import attention_kernels
-from cosmos_sim.world_model.chunks import Chunk, whole_length
+from cosmos_sim.world_model.chunks import Chunk, plan_chunks, reflected, whole_length
+from cosmos_sim.world_model.control_video import check_frames
 from cosmos_sim.world_model.denoise import Network, SamplingConfig, denoise
 from cosmos_sim.world_model.dit import DiTConfig
 from cosmos_sim.world_model.parts import Parts
@@ -20,6 +22,7 @@ from cosmos_sim.world_model.prompt_cache import PromptCache
 from cosmos_sim.world_model.request import NEGATIVE_PROMPT
 from cosmos_sim.world_model.sampler import seeded_noise
 from cosmos_sim.world_model.tokenizer import VideoTokenizer
+from cosmos_sim.world_model.views import join_views, split_views
 
 Watch = Callable[[Chunk, int, Float[Tensor, "1 z t i j"]], None]
 """Told, after each evaluation: the chunk, the evaluation's number, and the latents that it points to."""
@@ -150,11 +153,144 @@ class Pipeline:
             )
         return self.tokenizer.decode(latent)[0, :frames].cpu().numpy()
 
+    def roll(
+        self,
+        chunks: Sequence[Chunk],
+        prompts: Sequence[str | None],
+        given: UInt8[ndarray, "t h w c"] | None,
+        *,
+        size: tuple[int, int],
+        sampling: SamplingConfig,
+        seed: int,
+        overlap: int = 1,
+        network: Callable[[nn.Module], Network] = lambda dit: cast(Network, dit),
+        where: str = "",
+        watch: Watch | None = None,
+    ) -> Iterator[UInt8[ndarray, "t h w c"]]:
+        """A video chunk after chunk, each from the last ``overlap`` frames of the one before; the first from ``given``.
+
+        Each is made when it is asked for, and memory does not grow with the video. Chunk ``i`` draws its noise from
+        ``seed + i``.
+
+        Args:
+            prompts: as of :meth:`embed`.
+            where: what messages of errors begin with.
+
+        Raises:
+            FloatingPointError: NaN or infinity; the message says in which chunk and evaluation.
+        """
+        context, negative = self.embed(prompts)
+        for chunk in chunks:
+
+            def told(index: int, latent: Tensor, chunk: Chunk = chunk) -> None:
+                if watch is not None:
+                    watch(chunk, index, latent)
+
+            try:
+                frames = self.make(
+                    chunk.frames,
+                    size,
+                    sampling,
+                    seed=seed + chunk.index,
+                    given=given,
+                    context=context,
+                    negative=negative,
+                    network=network,
+                    watch=None if watch is None else told,
+                )
+            except (FloatingPointError, ValueError) as error:
+                raise type(error)(f"{where}chunk {chunk.index + 1} of {len(chunks)}: {error}") from error
+            yield frames if chunk.index == 0 else frames[chunk.given :]
+            given = frames[-overlap:]
+
+    def continued(
+        self,
+        given: UInt8[ndarray, "t h w 3"],
+        *,
+        prompt: str | None,
+        seed: int,
+        frames: int,
+        guidance: float | None = None,
+        steps: int | None = None,
+    ) -> Iterator[UInt8[ndarray, "t h w 3"]]:
+        """A video of ``frames`` frames that begins with ``given`` and goes on as ``prompt`` says.
+
+        The pieces joined are the whole, at the size of ``given``. Chunk ``i`` draws its noise from ``seed + i``.
+
+        Args:
+            prompt: what happens; ``None`` is text left out.
+            guidance: strength of guidance by the prompt: 0 is none; the model's own when not given.
+            steps: of sampling; the model's own when not given.
+
+        Raises:
+            ValueError: frames that make no whole latents, or leave nothing to make; options that would be ignored.
+            FloatingPointError: while frames are made: NaN or infinity.
+        """
+        check_frames(given, "what is given")
+        self.config.check_overlap(len(given))
+        sampling = self.sampling(steps, guidance)
+        if prompt is not None and self.text is None:
+            raise ValueError(f"prompt={prompt!r} would be ignored: the network reads no text")
+        shown = (given.shape[1], given.shape[2])
+        made = self.size_for(*shown)
+        pieces = self.roll(
+            plan_chunks(frames, chunk=self.config.chunk, overlap=1, given=len(given)),
+            (prompt, self.config.negative_prompt) if sampling.guidance else (prompt,),
+            stretch(given, made),
+            size=made,
+            sampling=sampling,
+            seed=seed,
+            network=self.uncontrolled,
+        )
+        return (stretch(piece, shown) for piece in pieces)
+
+    def sampling(self, steps: int | None = None, guidance: float | None = None) -> SamplingConfig:
+        """How a video is sampled: as the model is, but for what is given."""
+        sampling = self.config.sampling
+        if steps is not None:
+            sampling = replace(sampling, steps=steps)
+        if guidance is not None:
+            sampling = replace(sampling, guidance=float(guidance))
+        if sampling.guidance and self.text is None:
+            raise ValueError(f"guidance={sampling.guidance} has no text to guide by: the network reads none")
+        return sampling
+
+    def size_for(self, height: int, width: int) -> tuple[int, int]:
+        """The size at which a video of so many pixels is made."""
+        return self.config.size
+
+    @property
+    def views(self) -> tuple[str, ...] | None:
+        """Cameras that stand side by side in a frame; one video alone if ``None``."""
+        return None
+
+    def uncontrolled(self, dit: nn.Module) -> Network:
+        """What is sampled where nothing but frames and text is given."""
+        return cast(Network, dit)
+
     @torch.no_grad()
     def encode(self, frames: UInt8[ndarray, "t h w c"]) -> Float[Tensor, "1 z l i j"]:
         """The latents of frames, on the device."""
         pixels = torch.from_numpy(np.ascontiguousarray(frames))[None]
         return self.tokenizer.encode(pixels.to(self.device))
+
+    def reconstructed(self, videos: Mapping[str, UInt8[ndarray, "t _ _ 3"]]) -> dict[str, UInt8[ndarray, "t _ _ 3"]]:
+        """What the tokenizer leaves of the cameras' videos, chunk by chunk, at the size of this model and back."""
+        sizes = {camera: (video.shape[1], video.shape[2]) for camera, video in videos.items()}
+        if self.views is not None:
+            whole = self._coded(join_views(videos, self.views, size=self.config.size))
+            return split_views(whole, self.views, sizes=sizes)
+        return {
+            camera: stretch(self._coded(stretch(video, self.size_for(*sizes[camera]))), sizes[camera])
+            for camera, video in videos.items()
+        }
+
+    def _coded(self, frames: UInt8[ndarray, "t h w 3"]) -> UInt8[ndarray, "t h w 3"]:
+        chunk, pieces = self.config.chunk, []
+        for start in range(0, len(frames), chunk):
+            latent = self.encode(frames[reflected(start, chunk, len(frames))])
+            pieces.append(self.tokenizer.decode(latent)[0].cpu().numpy())
+        return np.concatenate(pieces)[: len(frames)]
 
     def still(self, latent: Float[Tensor, "1 z t i j"]) -> UInt8[ndarray, "h w c"]:
         """The last latent as an image by itself: a quick look at where a video is going."""

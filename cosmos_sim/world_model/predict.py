@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from jaxtyping import UInt8
 from numpy import ndarray
-from torch import Tensor
 
 from cosmos_sim.world_model.chunks import Chunk, plan_chunks
 from cosmos_sim.world_model.denoise import SamplingConfig
@@ -119,26 +118,14 @@ class Predict(Pipeline):
         found = None if given is None else given.shape
         if found != (wanted if job.request.given else None):
             raise job.request.error(f"begins from frames of shape {wanted}, not {found}")
-        context, negative = self.embed(job.prompts)
-        for chunk in job.chunks:
-
-            def told(index: int, latent: Tensor, chunk: Chunk = chunk) -> None:
-                if watch is not None:
-                    watch(chunk, index, latent)
-
-            try:
-                frames = self.make(
-                    chunk.frames,
-                    job.size,
-                    job.sampling,
-                    seed=job.request.seed + chunk.index,
-                    given=given,
-                    context=context,
-                    negative=negative,
-                    watch=None if watch is None else told,
-                )
-            except (FloatingPointError, ValueError) as error:
-                where = f"request {job.request.name!r}, chunk {chunk.index + 1} of {len(job.chunks)}"
-                raise type(error)(f"{where}: {error}") from error
-            yield frames if chunk.index == 0 else frames[chunk.given :]
-            given = frames[-job.request.chunk_overlap :]
+        yield from self.roll(
+            job.chunks,
+            job.prompts,
+            given,
+            size=job.size,
+            sampling=job.sampling,
+            seed=job.request.seed,
+            overlap=job.request.chunk_overlap,
+            where=f"request {job.request.name!r}, ",
+            watch=watch,
+        )

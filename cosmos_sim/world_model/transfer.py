@@ -8,7 +8,7 @@ the video's own length.
 import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +28,6 @@ from cosmos_sim.world_model.chunks import Chunk, plan_chunks, reflected, whole_l
 from cosmos_sim.world_model.control import KINDS, BoundNetwork, ControlBranch, ControlledDiT
 from cosmos_sim.world_model.control_video import ControlVideo, check_frames, check_mask
 from cosmos_sim.world_model.control_weights import Control, token_weights
-from cosmos_sim.world_model.denoise import SamplingConfig
 from cosmos_sim.world_model.pipeline import Pipeline, PipelineConfig, Text, Watch
 from cosmos_sim.world_model.text import TextConditioner
 from cosmos_sim.world_model.tokenizer import Tokenizer
@@ -117,6 +116,10 @@ class Transfer(Pipeline):
             annotator=self.annotator,
         )
 
+    def uncontrolled(self, dit: nn.Module) -> BoundNetwork:
+        """The network with none of its controls."""
+        return cast(ControlledDiT, dit).bound({})
+
     @property
     def views(self) -> tuple[str, ...] | None:
         """The cameras in a frame; join and split them with :mod:`cosmos_sim.world_model.views`."""
@@ -173,7 +176,7 @@ class Transfer(Pipeline):
         """
         total, height, width = self._check(controls, source, keep, sigma_max)
         self.config.check_overlap(overlap)
-        sampling = self._sampling(steps, guidance)
+        sampling = self.sampling(steps, guidance)
         if prompt is not None and self.text is None:
             raise ValueError(f"prompt={prompt!r} would be ignored: the network reads no text")
         if negative_prompt is not None and not sampling.guidance:
@@ -239,16 +242,6 @@ class Transfer(Pipeline):
     def chunks(self, frames: int, *, overlap: int = 1) -> int:
         """In how many chunks a video of so many frames is made."""
         return len(plan_chunks(frames, chunk=self.config.chunk, overlap=overlap, given=0))
-
-    def _sampling(self, steps: int | None, guidance: float | None) -> SamplingConfig:
-        sampling = self.config.sampling
-        if steps is not None:
-            sampling = replace(sampling, steps=steps)
-        if guidance is not None:
-            sampling = replace(sampling, guidance=float(guidance))
-        if sampling.guidance and self.text is None:
-            raise ValueError(f"guidance={sampling.guidance} has no text to guide by: the network reads none")
-        return sampling
 
     def _control(self, video: ControlVideo, window: ndarray, size: tuple[int, int]) -> Control:
         latent = self.encode(stretch(video.frames[window], size))

@@ -9,7 +9,7 @@ import pytest
 from moving_scene import STEPS, episode_of
 from small_transfer import SIZE, VIEWS, write_exports
 
-from cosmos_sim.augmentation.calibration import recolour
+from cosmos_sim.augmentation.calibration import other_colours
 from cosmos_sim.augmentation.limits import Limits, read_limits, write_limits
 from cosmos_sim.cli import main
 from cosmos_sim.data.annotations import Annotations, read_annotations, write_annotations
@@ -136,8 +136,8 @@ def test_a_template_is_needed_for_a_world_of_ones_own(capsys: pytest.CaptureFixt
 
 def test_other_colours_are_the_same_in_all_cameras_and_move_nothing() -> None:
     frames = episode(0).frames
-    seen = recolour(frames, np.random.default_rng(3))
-    again = recolour(frames, np.random.default_rng(3))
+    seen = other_colours(frames, np.random.default_rng(3))
+    again = other_colours(frames, np.random.default_rng(3))
     pairs = {}
     for camera, video in frames.items():
         np.testing.assert_array_equal(seen[camera], again[camera])

@@ -264,8 +264,6 @@ def test_refusals():
         ControlConfig(every=0)
     with pytest.raises(ValueError, match="blocks must be at least 1, not 0"):
         ControlConfig.beside(TINY, blocks=0)
-    with pytest.raises(ValueError, match="at least one branch"):
-        ControlledDiT(DiT(TINY), {})
     other: DiTConfig = replace(TINY, num_blocks=2)
     with pytest.raises(ValueError, match=r"the edge branch is for a transformer of num_blocks=2, this one has 3"):
         ControlledDiT(DiT(TINY), {"edge": ControlBranch(other, ControlConfig.beside(other))})

@@ -45,7 +45,8 @@ def open_source(path: str | Path) -> Source:
 
     Folders may be: ours, a component of diffusers or a whole pipeline (then its transformer), a distributed checkpoint
     or an iteration of NVIDIA's trainer (then its model), a PEFT adapter. Beside a network may lie its control branches:
-    ours in ``dit`` and ``controls/*``, those of a pipeline in ``transformer`` and ``controlnet*``.
+    ours in ``dit`` and ``controls/*`` (a world need not have any), those of a pipeline in ``transformer`` and
+    ``controlnet*``.
 
     Raises:
         ValueError: there is nothing at ``path``, or nothing known; the message says what to do.
@@ -59,7 +60,7 @@ def open_source(path: str | Path) -> Source:
         branches = tuple(found for folder in sorted(path.glob(pattern)) if (found := _folder(folder)) is not None)
         if branches and (source := _folder(path / network)) is not None:
             return replace(source, path=path, branches=branches)
-    for folder in (path, path / "transformer", path / "model"):
+    for folder in (path / "dit", path, path / "transformer", path / "model"):
         if (source := _folder(folder)) is not None:
             return source
     inside = sorted(str(p.relative_to(path)) for p in path.rglob("*.pt"))

@@ -1,0 +1,151 @@
+"""Videos of what instructions say, labelled with actions and filtered, and the dataset that they make together."""
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cosmos_sim.data.lerobot import dataset_info
+from cosmos_sim.data.runners import Failure, Opener, Runner
+from cosmos_sim.data.work_folder import differences
+from cosmos_sim.synthesis.dreaming import ActionRange, Dream
+from cosmos_sim.synthesis.export import RECORD, export, judge
+from cosmos_sim.synthesis.plan import DreamConfig, Job, plan_jobs
+from cosmos_sim.synthesis.scores import Limits
+from cosmos_sim.synthesis.staging import Staging
+
+
+@dataclass(frozen=True)
+class Dreamt:
+    """A finished dataset."""
+
+    path: Path
+    dreams: int
+    accepted: int
+    faults: Mapping[str, int]
+    """How many dreams each check rejected."""
+    failed: Mapping[str, str]
+    """Names of the dreams that could not be made, to why."""
+    new: int
+    """Dreams that this call made; the others were there from before."""
+
+
+def dream(
+    config: DreamConfig,
+    out: str | Path,
+    *,
+    opener: Opener[Job, Dream],
+    runner: Runner,
+    limits: Limits,
+    usual: ActionRange,
+    unfiltered: bool = False,
+    with_seed: bool = False,
+    progress: bool = True,
+) -> Dreamt:
+    """Make the dreams of ``config`` and assemble those that pass as the LeRobot dataset ``out``.
+
+    Dreams are staged one by one in ``<out>.dreaming``, so that a process killed at any moment is continued by the same
+    call; ``out`` is whole or is not there. One that cannot be made is named and left out.
+
+    Args:
+        config: what is made.
+        out: the folder of the dataset, which must not exist yet.
+        opener: makes what makes dreams, in each process that does.
+        runner: the processes.
+        limits: what is good enough.
+        usual: range and spread of the seed dataset's actions.
+        unfiltered: put rejected dreams in as well.
+        with_seed: put the seed dataset's episodes in first.
+
+    Raises:
+        ValueError: ``out`` holds something else or was begun with other options (naming the difference), a network
+            cannot be opened, or no dream was accepted.
+        OSError: the disk is full, or a process died; what is done is kept.
+    """
+    out = Path(out).absolute()
+    settings = config.as_json() | {"unfiltered": unfiltered, "with_seed": with_seed}
+    staging = Staging(out)
+    if _finished(settings, out):
+        staging.work.remove()
+        return _summary(out, new=0)
+    info = dataset_info(config.dataset)
+    with staging.opened(config):
+        try:
+            every = plan_jobs(config, info.episode_tasks)
+            done = staging.done()
+            jobs = [job for job in every if job.name not in done]
+            begun = len(every) - len(jobs)
+            bar = tqdm(total=len(every), initial=begun, desc="dreaming", unit="dream", disable=not progress)
+            with bar:
+                failed = _make(jobs, config, opener, runner, staging, bar)
+            names = sorted(staging.done())
+            judged = judge(staging, names, limits, spread=usual.spread)
+            export(
+                staging,
+                judged,
+                config,
+                info,
+                out,
+                limits=limits,
+                failed=failed,
+                unfiltered=unfiltered,
+                with_seed=with_seed,
+            )
+        except OSError as error:
+            raise OSError(
+                f"{error.strerror or error}: what is done is kept in {str(staging.work.path)!r}, and the same command "
+                "goes on from there"
+            ) from error
+    staging.work.remove()
+    return _summary(out, new=len(jobs) - len(failed))
+
+
+def _make(
+    jobs: list[Job],
+    config: DreamConfig,
+    opener: Opener[Job, Dream],
+    runner: Runner,
+    staging: Staging,
+    bar: tqdm,
+) -> dict[str, str]:
+    """Do ``jobs`` and stage what comes of them; returns those that could not be done, and why."""
+    failed: dict[str, str] = {}
+    if not jobs:
+        return failed
+    with closing(runner(opener, jobs)) as outcomes:
+        for job, outcome in outcomes:
+            bar.update()
+            if isinstance(outcome, Failure):
+                if outcome.final:
+                    raise ValueError(outcome.reason)
+                bar.write(f"dream {job.number} of {job.instruction!r} could not be made: {outcome.reason}")
+                failed[job.name] = outcome.reason
+                continue
+            staging.save(job, config, outcome)
+    return failed
+
+
+def _finished(settings: Mapping[str, object], out: Path) -> bool:
+    """Whether ``out`` is this dataset; :class:`ValueError` if it is anything else than that or nothing."""
+    file = out / "meta" / RECORD
+    if not file.is_file():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ValueError(f"{str(out)!r} exists already and is not a dataset of dreams")
+        return False
+    found = differences(settings, json.loads(file.read_text())["settings"])
+    if found:
+        raise ValueError(f"{str(out)!r} was made with other options: {'; '.join(found)}")
+    return True
+
+
+def _summary(out: Path, *, new: int) -> Dreamt:
+    told = json.loads((out / "meta" / RECORD).read_text())
+    faults: dict[str, int] = {}
+    for one in told["rejected"]:
+        for fault in one["faults"]:
+            check = fault.partition(" ")[0]
+            faults[check] = faults.get(check, 0) + 1
+    return Dreamt(out, told["dreams"], told["accepted"], faults, told["failed"], new)

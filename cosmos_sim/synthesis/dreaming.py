@@ -1,0 +1,190 @@
+"""One dream: a video of what an instruction says, the actions read off it, and what speaks against either."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+from numpy import ndarray
+
+from cosmos_sim.data.images import stretch
+from cosmos_sim.envs.twin.replay import replay
+from cosmos_sim.synthesis.plan import DreamConfig, Job
+from cosmos_sim.synthesis.scores import action_scores, cycle_score, failure_score
+from cosmos_sim.synthesis.starts import Start, Starts
+from cosmos_sim.types import Frames, WorldModel
+from cosmos_sim.world_model.inverse_dynamics import ActionReading
+from cosmos_sim.world_model.views import join_views, split_views, whole_size
+
+Videos = Mapping[str, UInt8[ndarray, "t h w 3"]]
+
+
+class Imagines(Protocol):
+    """What is needed of a :class:`~cosmos_sim.world_model.pipeline.Pipeline`."""
+
+    @property
+    def views(self) -> tuple[str, ...] | None: ...
+
+    def size_for(self, height: int, width: int) -> tuple[int, int]: ...
+
+    def continued(
+        self,
+        given: UInt8[ndarray, "t h w 3"],
+        *,
+        prompt: str | None,
+        seed: int,
+        frames: int,
+        guidance: float | None = None,
+        steps: int | None = None,
+    ) -> Iterator[UInt8[ndarray, "t h w 3"]]: ...
+
+
+class Labeller(Protocol):
+    """What is needed of :class:`~cosmos_sim.world_model.inverse_dynamics.InverseDynamics`, or of latent actions."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]: ...
+
+    @property
+    def binary(self) -> Bool[ndarray, "a"]: ...
+
+    def read(self, frames: Frames, *, samples: int = 8, seed: int = 0) -> ActionReading: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ActionRange:
+    """Of the seed dataset's actions, each number of shape ``a``: what pseudo-actions are held against."""
+
+    low: Float32[ndarray, "a"]
+    high: Float32[ndarray, "a"]
+    spread: Float32[ndarray, "a"]
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """What the pseudo-actions did in the simulator."""
+
+    success: bool
+    state: Float32[ndarray, "t1 n"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dream:
+    """A labelled video: frame ``k + 1`` is what action ``k`` led to."""
+
+    frames: Videos
+    reading: ActionReading
+    state: Float32[ndarray, "t1 n"] | None
+    """Proprioception as a world predicts it under the actions; ``None`` where no world is asked."""
+    scores: Mapping[str, float]
+    start: Start
+    replayed: Replayed | None
+    seconds: float
+
+
+class Dreaming:
+    """Makes dreams, one at a time.
+
+    Args:
+        config: what is made.
+        imagines: goes on from a frame as a text says.
+        labeller: reads the actions.
+        usual: range and spread of the seed dataset's actions.
+        starts: where dreams begin.
+        world: carries the actions out in imagination, if there is one that can.
+
+    Raises:
+        ValueError: networks and dataset that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        config: DreamConfig,
+        imagines: Imagines,
+        labeller: Labeller,
+        *,
+        usual: ActionRange,
+        starts: Starts,
+        world: WorldModel | None = None,
+    ) -> None:
+        self.config, self.imagines, self.labeller = config, imagines, labeller
+        self.usual, self.starts, self.world = usual, starts, world
+        self.cameras = starts.cameras
+        views = imagines.views
+        if views is not None and set(views) != set(self.cameras):
+            raise ValueError(f"the model imagines {', '.join(views)}, the dataset shows {', '.join(self.cameras)}")
+        if views is None and len(self.cameras) != 1:
+            raise ValueError(f"the model imagines one camera, the dataset shows {', '.join(self.cameras)}")
+        asked = {"the labeller": labeller.cameras} | ({} if world is None else {"the world": tuple(world.spec.cameras)})
+        for who, cameras in asked.items():
+            if missing := sorted(set(cameras) - set(self.cameras)):
+                raise ValueError(f"{who} sees {', '.join(missing)}, which the dataset does not show")
+        if len(labeller.binary) != len(usual.low):
+            raise ValueError(f"the labeller reads {len(labeller.binary)} numbers, an action has {len(usual.low)}")
+        if world is not None and world.spec.action_dim != len(usual.low):
+            raise ValueError(f"the world takes {world.spec.action_dim} numbers, an action has {len(usual.low)}")
+
+    def dream(self, job: Job) -> Dream:
+        """Imagine, label and score ``job``.
+
+        Raises:
+            ValueError: a start that cannot be read.
+            FloatingPointError: the model made NaN or infinity.
+        """
+        began, seed = perf_counter(), job.seed(self.config)
+        start = self.starts.of(job, seed)
+        frames = self.imagine(start, job.instruction, seed)
+        reading = self.labeller.read(frames, samples=self.config.samples, seed=seed)
+        state, scores = self.score(frames, start, reading, seed=seed)
+        replayed = None
+        if self.config.twin is not None and start.seed is not None:
+            done = replay(
+                self.config.twin, start.seed, reading.action, instruction=start.told(job.instruction), split=start.split
+            )
+            replayed = Replayed(done.success, done.state)
+            scores["replay"] = float(not done.success)
+        return Dream(frames, reading, state, scores, start, replayed, perf_counter() - began)
+
+    def imagine(self, start: Start, instruction: str, seed: int) -> Videos:
+        """What the model makes of a start and an instruction, at the dataset's sizes; the start is shown as it is."""
+        views = self.imagines.views or self.cameras
+        sizes = {camera: (image.shape[0], image.shape[1]) for camera, image in start.frames.items()}
+        single = {camera: image[None] for camera, image in start.frames.items()}
+        given = join_views(single, views, size=self.imagines.size_for(*whole_size(single, views)))
+        config = self.config
+        pieces = self.imagines.continued(
+            given, prompt=instruction, seed=seed, frames=config.frames, guidance=config.guidance, steps=config.steps
+        )
+        made = split_views(np.concatenate(list(pieces)), views, sizes=sizes)
+        return {camera: np.concatenate([single[camera], made[camera][1:]]) for camera in self.cameras}
+
+    def score(
+        self, frames: Videos, start: Start, reading: ActionReading, *, seed: int
+    ) -> tuple[Float32[ndarray, "t1 n"] | None, dict[str, float]]:
+        """What a world predicts of the proprioception, and the scores that need no truth."""
+        usual = self.usual
+        scores = action_scores(
+            reading, binary=self.labeller.binary, low=usual.low, high=usual.high, spread=usual.spread
+        )
+        if self.world is None:
+            return None, scores
+        spec = self.world.spec
+        first = {camera: stretch(start.frames[camera][None], size) for camera, size in spec.cameras.items()}
+        state = self.world.reset(first, start.state[None], [seed])
+        actions = np.clip(reading.action, spec.action_low, spec.action_high).astype(np.float32)
+        _, told = self.world.step(state, actions[None])
+        dream = {camera: stretch(frames[camera], size) for camera, size in spec.cameras.items()}
+        rolled = {camera: np.concatenate([first[camera], told.frames[camera][0]]) for camera in spec.cameras}
+        scores["cycle"] = cycle_score(dream, rolled)
+        if told.success is not None:
+            scores["failure"] = failure_score(told.success[0])
+        return np.concatenate([start.state[None], told.proprioception[0]]).astype(np.float32), scores
+
+
+def seed_name(dataset: str) -> str:
+    """What the seed dataset is called where others read it: of a folder no more than its own name."""
+    path = Path(dataset)
+    return path.resolve().name if path.exists() else dataset
