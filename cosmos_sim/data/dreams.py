@@ -52,17 +52,14 @@ def is_dreamt(dataset: Path) -> bool:
 
 
 def read_dreams(dataset: Path, *, episodes: int) -> tuple[DreamRecord, ...]:
-    """What is told of the ``episodes`` of the folder ``dataset``, in their order.
+    """The dreams among the ``episodes`` of the folder ``dataset``, in their order, where there must be some.
 
     Raises:
-        ValueError: there is no such file; or what :func:`dreams_among` raises; or an episode that no line tells of.
+        ValueError: there is no such file; or what :func:`dreams_among` raises.
     """
     if not is_dreamt(dataset):
         raise ValueError(f"{str(dataset)!r} holds no dreams: it has no {FILE}, which cosmos-sim dream writes")
-    records = dreams_among(dataset, episodes=episodes)
-    if missing := sorted(set(range(episodes)) - set(records)):
-        raise ValueError(f"{str(dataset / FILE)!r} tells nothing of {len(missing)} episodes (first: {missing[0]})")
-    return tuple(records[episode] for episode in range(episodes))
+    return tuple(record for _, record in sorted(dreams_among(dataset, episodes=episodes).items()))
 
 
 def dreams_among(dataset: Path, *, episodes: int) -> dict[int, DreamRecord]:
