@@ -132,11 +132,12 @@ def _options(scene: "Scene | str | None") -> dict[str, Any] | None:
 
 
 def _batched(views: Sequence[tuple[Observation, Mapping[str, Any]]]) -> tuple[Observation, dict[str, Any]]:
-    """Observations and true states of several episodes as a vector environment gives them."""
+    """Observations, true states and tasks of several episodes as a vector environment gives them."""
     observations, infos = [view[0] for view in views], [view[1] for view in views]
     cameras, names = list(observations[0]["pixels"]), list(infos[0]["state"])
     observation = {
         "pixels": {camera: np.stack([seen["pixels"][camera] for seen in observations]) for camera in cameras},
         "agent_pos": np.stack([seen["agent_pos"] for seen in observations]),
     }
-    return observation, {"state": {name: np.stack([info["state"][name] for info in infos]) for name in names}}
+    state = {name: np.stack([info["state"][name] for info in infos]) for name in names}
+    return observation, {"state": state, "task": np.array([info["task"] for info in infos], dtype=object)}

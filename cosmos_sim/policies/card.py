@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cosmos_sim.data.word_vectors import WordsConfig
 from cosmos_sim.policies.encoder import EncoderConfig
 
 FIGURES = {
@@ -13,7 +14,7 @@ FIGURES = {
 
 def policy_card(family: str, encoder: EncoderConfig, parameters: int, training: Mapping[str, Any]) -> str:
     """Markdown with the Hugging Face front matter; ``training`` is what config.json stores under that name."""
-    task = training["task"] if isinstance(training["task"], str) else ", ".join(training["task"])
+    task = training["task"] if isinstance(training["task"], str) else f"{len(training['task'])} tasks"
     metrics = training.get("metrics", {})
     facts = {key: value for key, value in training.items() if key not in ("metrics", "command", "task")}
     lines = [
@@ -25,6 +26,7 @@ def policy_card(family: str, encoder: EncoderConfig, parameters: int, training: 
         f"# A {family} policy: {task}",
         "",
         f"Sees {_listing(encoder.cameras)} and {encoder.state_dim} proprioceptive values; {parameters:,} parameters.",
+        *([] if encoder.language is None else ["", _told(encoder.language)]),
         "",
         "## Training",
         "",
@@ -43,6 +45,11 @@ def policy_card(family: str, encoder: EncoderConfig, parameters: int, training: 
         "",
     ]
     return "\n".join(lines)
+
+
+def _told(words: WordsConfig) -> str:
+    known = ", ".join(words.vocabulary)
+    return f'Does what the text `info["task"]` says, and needs one. Trained on the words: {known}.'
 
 
 def _listing(cameras: tuple[str, ...]) -> str:

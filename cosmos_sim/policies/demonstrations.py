@@ -1,7 +1,7 @@
 """Episodes of a LeRobot dataset as the samples that a policy is trained on: an observation and the actions after it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
+from cosmos_sim.data.dreams import dreams_among
 from cosmos_sim.data.lerobot import DatasetInfo, dataset_info, read_episodes
 from cosmos_sim.data.origins import read_origins
 from cosmos_sim.data.split import held_out
@@ -29,7 +30,8 @@ class Selection:
     draw: int | None = None
     """Seed by which ``demonstrations`` episodes are drawn from those that qualify; the first ones by default."""
     successful: bool = True
-    """Only episodes in which ``next.success`` holds at some step. Without this, failures are imitated as well."""
+    """Only episodes in which ``next.success`` holds at some step, and those dreams (``meta/dreams.jsonl``) that were
+    accepted. Without this, failures and rejected dreams are imitated as well."""
     skills: tuple[str, ...] = ()
     """Only episodes recorded by these scripted skills, which ``cosmos-sim collect`` notes; any by default."""
     tail: int = 2
@@ -62,12 +64,16 @@ class Demonstrations:
     action: Float[Tensor, "n a"]
     last: Int64[Tensor, " n"]
     """Index of the last step of the episode that each step belongs to."""
+    task: Int64[Tensor, " n"]
+    """Which of ``tasks`` each step does."""
+    tasks: tuple[str, ...]
+    """What the chosen episodes were told to do, each text once."""
     train_rows: Int64[Tensor, " m"]
     """Steps whose observation is trained on."""
     held_out_rows: Int64[Tensor, " h"]
     episodes: tuple[int, ...]
-    """Indices in the dataset of the episodes chosen."""
-    info: DatasetInfo
+    """Indices of the episodes chosen, each in its own dataset."""
+    fps: float
 
     def chunks(self, rows: Int64[Tensor, " b"], horizon: int) -> Float[Tensor, "b t a"]:
         """The ``horizon`` actions from each row on; an episode's last action is repeated past its end."""
@@ -112,7 +118,8 @@ def load_demonstrations(selection: Selection, *, cameras: tuple[str, ...], resol
     steps = sum(chosen.values())
     frames = {c: torch.empty((steps, resolution, resolution, 3), dtype=torch.uint8) for c in cameras}
     state, action = torch.empty(steps, info.state_dim), torch.empty(steps, info.action_dim)
-    last = torch.empty(steps, dtype=torch.int64)
+    last, task = torch.empty(steps, dtype=torch.int64), torch.empty(steps, dtype=torch.int64)
+    tasks: dict[str, int] = {}
     rows, start = [], 0
     source = tqdm(read_episodes(selection.data, episodes=list(chosen), cameras=cameras), "demonstrations", len(chosen))
     for episode, length in zip(source, chosen.values(), strict=True):
@@ -122,6 +129,7 @@ def load_demonstrations(selection: Selection, *, cameras: tuple[str, ...], resol
         state[start:end] = torch.from_numpy(episode.state[:length])
         action[start:end] = torch.from_numpy(episode.action[:length])
         last[start:end] = end - 1
+        task[start:end] = tasks.setdefault(episode.task, len(tasks))
         rows.append(torch.arange(start, end))
         start = end
     origins = read_origins(info.path, info.episodes)
@@ -133,18 +141,54 @@ def load_demonstrations(selection: Selection, *, cameras: tuple[str, ...], resol
         state=state,
         action=action,
         last=last,
+        task=task,
+        tasks=tuple(tasks),
         train_rows=torch.cat([part for place, part in enumerate(rows) if place not in kept]),
         held_out_rows=torch.cat([torch.zeros(0, dtype=torch.int64), *(rows[place] for place in kept)]),
         episodes=tuple(chosen),
-        info=info,
+        fps=info.fps,
+    )
+
+
+def joined(parts: Sequence[Demonstrations]) -> Demonstrations:
+    """Demonstrations of several datasets as one, in that order; all as the same cameras saw them, in the same size.
+
+    Raises:
+        ValueError: they are of other proprioception, actions or time steps than the first.
+    """
+    first = parts[0]
+    for part in parts:
+        for what, ours, theirs in (
+            ("values of proprioception", first.state.shape[1], part.state.shape[1]),
+            ("values of an action", first.action.shape[1], part.action.shape[1]),
+            ("frames a second", first.fps, part.fps),
+        ):
+            if ours != theirs:
+                raise ValueError(f"demonstrations of one policy must be alike: {ours} and {theirs} {what}")
+    tasks = {text: place for place, text in enumerate(dict.fromkeys(text for part in parts for text in part.tasks))}
+    starts = [sum(len(part.state) for part in parts[:place]) for place in range(len(parts))]
+    renamed = [torch.tensor([tasks[text] for text in part.tasks])[part.task] for part in parts]
+    return Demonstrations(
+        frames={camera: torch.cat([part.frames[camera] for part in parts]) for camera in first.frames},
+        state=torch.cat([part.state for part in parts]),
+        action=torch.cat([part.action for part in parts]),
+        last=torch.cat([part.last + start for part, start in zip(parts, starts, strict=True)]),
+        task=torch.cat(renamed),
+        tasks=tuple(tasks),
+        train_rows=torch.cat([part.train_rows + start for part, start in zip(parts, starts, strict=True)]),
+        held_out_rows=torch.cat([part.held_out_rows + start for part, start in zip(parts, starts, strict=True)]),
+        episodes=tuple(episode for part in parts for episode in part.episodes),
+        fps=first.fps,
     )
 
 
 def choose_episodes(selection: Selection, info: DatasetInfo) -> dict[int, int]:
     """The episodes that ``selection`` takes, in the dataset's order, and the steps of each; no video is decoded."""
-    if selection.successful and not info.has_success:
+    dreams = dreams_among(info.path, episodes=info.episodes)
+    if selection.successful and not info.has_success and len(dreams) < info.episodes:
         raise ValueError(
-            f"{selection.data!r} has no next.success to tell successful episodes by: take all (successful=False)"
+            f"{selection.data!r} has no next.success to tell successful episodes by: take all of them "
+            "(successful=False, --all-episodes)"
         )
     skills = recorded_skills(info) if selection.skills else []
     for skill in selection.skills:
@@ -153,7 +197,8 @@ def choose_episodes(selection: Selection, info: DatasetInfo) -> dict[int, int]:
     qualifying: dict[int, int] = {}
     for index, episode in enumerate(read_episodes(selection.data, cameras=())):
         wanted = not selection.skills or skills[index] in selection.skills
-        if wanted and (_succeeded(episode) or not selection.successful):
+        good = dreams[index].accepted if index in dreams else _succeeded(episode)
+        if wanted and (good or not selection.successful):
             qualifying[index] = imitated_steps(episode, selection)
     count = len(qualifying) if selection.demonstrations is None else selection.demonstrations
     if not 1 <= count <= len(qualifying):

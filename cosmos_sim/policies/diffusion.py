@@ -76,10 +76,11 @@ class DiffusionModel(nn.Module):
         actions: Float[Tensor, "b t a"],
         jitter: Float[Tensor, "b 2"] | None,
         generator: torch.Generator,
+        text: Float[Tensor, "b l w"] | None = None,
     ) -> Float[Tensor, ""]:
         """Mean squared error of the prediction, at ``config.draws`` random noise levels per observation."""
         config = self.config
-        condition = self.encoder(frames, state, jitter).repeat(config.draws, 1)
+        condition = self.encoder(frames, state, jitter, text).repeat(config.draws, 1)
         data = ((actions - self.action_centre) / self.action_scale).repeat(config.draws, 1, 1)
         noise = torch.randn(data.shape, generator=generator, device=generator.device).to(data.device)
         drawn = torch.randint(config.train_steps, (len(data),), generator=generator, device=generator.device)
@@ -100,10 +101,11 @@ class DiffusionModel(nn.Module):
         frames: Mapping[str, UInt8[Tensor, "b k k c"]],
         state: Float[Tensor, "b n"],
         generators: Sequence[torch.Generator],
+        text: Float[Tensor, "b l w"] | None = None,
     ) -> Float[Tensor, "b t a"]:
         """``config.horizon`` actions for each of ``b`` observations; ``generators[i]`` draws the noise of row ``i``."""
         config = self.config
-        condition = self.encoder(frames, state)
+        condition = self.encoder(frames, state, text=text)
         shape = (config.horizon, config.action_dim)
         actions = torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators]).to(state.device)
         schedule = noise_schedule(config)

@@ -1,4 +1,4 @@
-"""From what a robot observes to one vector: every camera's image through a small network, plus proprioception."""
+"""From what a robot observes, and is told, to one vector: each camera through a small network, state, instruction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,9 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cosmos_sim.data.word_vectors import WordsConfig
+from cosmos_sim.policies.language import InstructionEncoder
 
 GROUPS = 8
 
@@ -35,7 +38,9 @@ class EncoderConfig:
     keypoints: int = 32
     """``cnn``: expected positions read from each image."""
     features: int = 64
-    """Size of the vector that each camera, and proprioception, becomes."""
+    """Size of the vector that each camera, proprioception and the instruction become."""
+    language: WordsConfig | None = None
+    """How instructions become tokens, for a policy that is told what to do; ``None`` for one that is not."""
 
     def __post_init__(self) -> None:
         if not self.cameras and not self.state_dim:
@@ -56,7 +61,7 @@ class EncoderConfig:
     @property
     def dim(self) -> int:
         """Length of the encoded observation."""
-        return self.features * (len(self.cameras) + (self.state_dim > 0))
+        return self.features * (len(self.cameras) + (self.state_dim > 0) + (self.language is not None))
 
 
 def resize(frames: UInt8[Tensor, "b h w c"], resolution: int) -> UInt8[Tensor, "b r r c"]:
@@ -74,16 +79,29 @@ def centre_crop(frames: UInt8[Tensor, "b h w c"], crop: int) -> UInt8[Tensor, "b
 
 
 class ResidualBlock(nn.Module):
-    """One normalisation for two convolutions: on a CPU a group norm costs as much as a convolution."""
+    """One normalisation for two convolutions: on a CPU a group norm costs as much as a convolution.
 
-    def __init__(self, channels: int) -> None:
+    An instruction scales and shifts what was normalised (FiLM: Perez et al., arXiv:1709.07871), at first by nothing.
+    """
+
+    def __init__(self, channels: int, instruction: int = 0) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        if instruction:
+            self.film = nn.Linear(instruction, 2 * channels)
+            nn.init.zeros_(self.film.weight)
+            nn.init.zeros_(self.film.bias)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return x + self.conv2(F.silu(self.conv1(F.silu(self.norm(x)))))
+    def forward(
+        self, x: Float[Tensor, "b c h w"], instruction: Float[Tensor, "b d"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        h = self.norm(x)
+        if instruction is not None:
+            scale, shift = self.film(instruction)[:, :, None, None].chunk(2, dim=1)
+            h = (1 + scale) * h + shift
+        return x + self.conv2(F.silu(self.conv1(F.silu(h))))
 
 
 class SpatialSoftmax(nn.Module):
@@ -103,29 +121,37 @@ class SpatialSoftmax(nn.Module):
 
 
 class ConvolutionalEncoder(nn.Module):
-    """Three stages at a half, a quarter and an eighth of the resolution, then a spatial softmax."""
+    """Three stages at a half, a quarter and an eighth of the resolution, then a spatial softmax.
+
+    Where to look depends on what the robot is told: the instruction acts on the maps before the softmax.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        w = config.width
+        w, told = config.width, config.features if config.language else 0
         self.stem = nn.Conv2d(3, w, 5, stride=2, padding=2)
         self.down1 = nn.Conv2d(w, 2 * w, 3, stride=2, padding=1)
-        self.block1 = ResidualBlock(2 * w)
+        self.block1 = ResidualBlock(2 * w, told)
         self.down2 = nn.Conv2d(2 * w, 4 * w, 3, stride=2, padding=1)
-        self.block2 = ResidualBlock(4 * w)
+        self.block2 = ResidualBlock(4 * w, told)
         self.norm = nn.GroupNorm(GROUPS, 4 * w)
         self.keypoints = SpatialSoftmax(4 * w, config.keypoints)
         self.out = nn.Linear(2 * config.keypoints, config.features)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"], instruction: Float[Tensor, "b d"] | None = None
+    ) -> Float[Tensor, "b d"]:
         x = F.silu(self.stem(images))
-        x = F.silu(self.block1(self.down1(x)))
-        x = self.block2(self.down2(x))
+        x = F.silu(self.block1(self.down1(x), instruction))
+        x = self.block2(self.down2(x), instruction)
         return self.out(self.keypoints(F.silu(self.norm(x))))
 
 
 class VisionTransformer(nn.Module):
-    """Pre-norm transformer over patches, whose mean is the image's vector (Dosovitskiy et al., arXiv:2010.11929)."""
+    """Pre-norm transformer over patches, whose mean is the image's vector (Dosovitskiy et al., arXiv:2010.11929).
+
+    An instruction is one more token.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -140,9 +166,15 @@ class VisionTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(dim)
         self.out = nn.Linear(dim, config.features)
+        if config.language:
+            self.instruction = nn.Linear(config.features, dim)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"], instruction: Float[Tensor, "b d"] | None = None
+    ) -> Float[Tensor, "b d"]:
         x = rearrange(self.patchify(images), "b d h w -> b (h w) d") + self.position
+        if instruction is not None:
+            x = torch.cat([self.instruction(instruction)[:, None], x], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.out(self.norm(x).mean(1))
@@ -155,7 +187,10 @@ IMAGE_ENCODERS: dict[str, type[ConvolutionalEncoder] | type[VisionTransformer]] 
 
 
 class ObservationEncoder(nn.Module):
-    """One image network per camera and a small one for proprioception, side by side."""
+    """One image network per camera and small ones for proprioception and the instruction, side by side.
+
+    The instruction's vector also conditions the image networks.
+    """
 
     state_mean: Tensor
     state_std: Tensor
@@ -170,21 +205,34 @@ class ObservationEncoder(nn.Module):
                 nn.SiLU(),
                 nn.Linear(2 * config.features, config.features),
             )
+        if config.language:
+            self.instruction = InstructionEncoder(config.language, config.features)
         self.register_buffer("state_mean", torch.zeros(config.state_dim))
         self.register_buffer("state_std", torch.ones(config.state_dim))
 
     def forward(
-        self, frames: Mapping[str, UInt8[Tensor, "b h w c"]], state: Float[Tensor, "b n"], jitter: Tensor | None = None
+        self,
+        frames: Mapping[str, UInt8[Tensor, "b h w c"]],
+        state: Float[Tensor, "b n"],
+        jitter: Float[Tensor, "b 2"] | None = None,
+        text: Float[Tensor, "b l w"] | None = None,
     ) -> Float[Tensor, "b d"]:
-        """Of frames cropped to ``config.crop``; ``jitter`` (``b 2``) is a contrast and a brightness for each."""
+        """Of frames cropped to ``config.crop``; ``jitter`` is a contrast and a brightness for each.
+
+        ``text`` (the tokens of :func:`~cosmos_sim.policies.language.embed`) is there if ``config.language`` is.
+        """
+        assert (text is None) == (self.config.language is None)
+        instruction = None if text is None else self.instruction(text)
         vectors = []
         for camera, network in zip(self.config.cameras, self.images, strict=True):
             images = rearrange(frames[camera], "b h w c -> b c h w").float() / 127.5 - 1.0
             if jitter is not None:
                 images = images * jitter[:, 0, None, None, None] + jitter[:, 1, None, None, None]
-            vectors.append(network(images))
+            vectors.append(network(images, instruction))
         if self.config.state_dim:
             vectors.append(self.state(self.normalise_state(state)))
+        if instruction is not None:
+            vectors.append(instruction)
         return F.silu(torch.cat(vectors, dim=-1))
 
     def normalise_state(self, state: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:

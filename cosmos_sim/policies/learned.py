@@ -16,6 +16,7 @@ from cosmos_sim.data.files import new_folder
 from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
 from cosmos_sim.policies.diffusion import DiffusionConfig, DiffusionModel
 from cosmos_sim.policies.encoder import EncoderConfig, centre_crop, resize
+from cosmos_sim.policies.language import embed, instructions
 from cosmos_sim.policies.regression import RegressionConfig, RegressionModel
 from cosmos_sim.types import Observation
 
@@ -79,12 +80,17 @@ class LearnedPolicy:
     def act(self, observation: Observation, info: Mapping[str, Any]) -> Float32[ndarray, "b t a"]:
         """The next ``config.execute`` actions of every environment, in the units of the training data.
 
-        Raises :class:`ValueError` if a camera is missing, a shape is wrong, the state is not finite, or the number of
-        environments is not the one that :meth:`reset` was told.
+        A policy trained with language does what ``info["task"]`` says: one text, or one for each environment.
+
+        Raises :class:`ValueError` if a camera is missing, a shape is wrong, the state is not finite, the number of
+        environments is not the one that :meth:`reset` was told, or there is no instruction where one is needed.
         """
         frames, state = self._observe(observation)
+        words, text = self.config.encoder.language, None
+        if words is not None:
+            text = embed(instructions(info, len(state)), words).to(self.device)
         with torch.inference_mode():
-            actions = self.model.predict(frames, state, self._generators)
+            actions = self.model.predict(frames, state, self._generators, text)
         return actions[:, : self.config.execute].float().cpu().numpy()
 
     def _observe(self, observation: Observation) -> tuple[dict[str, Tensor], Tensor]:

@@ -20,15 +20,18 @@ from torch.nn import functional as F
 
 from cosmos_sim.data.pretrained import read_tensors
 from cosmos_sim.policies.episode_noise import EpisodeNoise
+from cosmos_sim.policies.language import instructions
 from cosmos_sim.policies.learned import episode_generators, is_lerobot
 from cosmos_sim.types import Observation
 
 STATE, IMAGE, IMAGES = "observation.state", "observation.image", "observation.images."
+TOKENIZER = "TokenizerProcessorStep"
 
 
 class LeRobotPolicy:
     """Calls ``select_action`` on every observation of the whole batch, so that the policy keeps its own queues.
 
+    A policy that reads, such as SmolVLA, is told what ``info["task"]`` says: one text, or one for each environment.
     Images are resized to the size that the policy declares. Diffusion and flow policies draw their noise from each
     episode's seed; other randomness depends on the seeds of the whole batch.
     """
@@ -49,6 +52,9 @@ class LeRobotPolicy:
         """
         self.policy, self.preprocessor, self.postprocessor = policy, preprocessor, postprocessor
         self.task = task
+        steps = getattr(preprocessor, "steps", ())
+        self.reads = any(type(step).__name__ == TOKENIZER for step in steps)
+        """Whether the policy needs to be told its task; others are told it where there is one."""
         inputs = policy.config.input_features
         images = {name: feature for name, feature in inputs.items() if name == IMAGE or name.startswith(IMAGES)}
         other = sorted(inputs.keys() - images.keys() - {STATE})
@@ -115,8 +121,8 @@ class LeRobotPolicy:
     def act(self, observation: Observation, info: Mapping[str, Any]) -> Float32[ndarray, "b 1 a"]:
         """The next action of every environment.
 
-        Raises :class:`ValueError` if the environment lacks a camera, the state has another size, or the number of
-        environments is not the one that :meth:`reset` was told.
+        Raises :class:`ValueError` if the environment lacks a camera, the state has another size, the number of
+        environments is not the one that :meth:`reset` was told, or a policy that reads has no task.
         """
         batch = self._batch(observation, info)
         with torch.random.fork_rng(), torch.inference_mode():
@@ -131,8 +137,9 @@ class LeRobotPolicy:
         state = np.asarray(observation["agent_pos"], dtype=np.float32)
         if len(state) != len(self._generators):
             raise ValueError(f"act() got {len(state)} environments, but reset() began {len(self._generators)} episodes")
-        tasks = np.broadcast_to(np.asarray(self.task or info.get("task", ""), dtype=object), len(state))
-        batch: dict[str, Any] = {"task": [str(task) for task in tasks]}
+        told = {"task": self.task} if self.task else info
+        silent = told.get("task") is None and not self.reads
+        batch: dict[str, Any] = {"task": [""] * len(state) if silent else instructions(told, len(state))}
         if self.state_dim is not None:
             if state.shape[1] != self.state_dim:
                 raise ValueError(f"the LeRobot policy needs a state of {self.state_dim} values, got {state.shape[1]}")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.data.statistics import statistics
 from cosmos_sim.policies.demonstrations import Demonstrations, Selection, load_demonstrations
+from cosmos_sim.policies.language import warn_of_tasks
 from cosmos_sim.training.layout import WHOLE, Part
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -165,11 +166,13 @@ def lerobot_recipe(selection: Selection, kind: str, **options: Any) -> LeRobotRe
     """Read the demonstrations, as all of the dataset's cameras saw them, and set up the recipe.
 
     ``options`` are the other fields of :class:`LeRobotPolicyConfig`. Raises :class:`ValueError` for an unknown ``kind``
-    and values out of range, and what reading raises.
+    and values out of range, and what reading raises. Warns of several tasks: none of :data:`KINDS` reads.
     """
     config = LeRobotPolicyConfig(selection, kind, **options)
     cameras = tuple(dataset_info(selection.data).cameras)
-    return LeRobotRecipe(config, load_demonstrations(selection, cameras=cameras, resolution=config.resolution))
+    demonstrations = load_demonstrations(selection, cameras=cameras, resolution=config.resolution)
+    warn_of_tasks(demonstrations.tasks, f"{kind} does not read")
+    return LeRobotRecipe(config, demonstrations)
 
 
 def _statistics(data: Demonstrations) -> dict[str, dict[str, Tensor]]:

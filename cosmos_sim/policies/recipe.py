@@ -1,21 +1,23 @@
 """How a policy is trained on demonstrations: the recipe that :func:`cosmos_sim.training.train` runs."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
 from cosmos_sim.data.lerobot import dataset_info
+from cosmos_sim.data.word_vectors import WordsConfig
 from cosmos_sim.policies.card import policy_card
-from cosmos_sim.policies.demonstrations import Demonstrations, Selection, load_demonstrations
+from cosmos_sim.policies.demonstrations import Demonstrations, Selection, joined, load_demonstrations
 from cosmos_sim.policies.encoder import EncoderConfig
 from cosmos_sim.policies.image_augmentation import ImageAugmentation
+from cosmos_sim.policies.language import embed, warn_of_tasks
 from cosmos_sim.policies.learned import (
     FAMILIES,
     ChunkModel,
@@ -28,13 +30,16 @@ from cosmos_sim.policies.learned import (
 from cosmos_sim.training.layout import WHOLE, Part
 
 EVALUATED_ROWS = 256
+WORDS = WordsConfig(length=24)
+"""How instructions become tokens: they are shorter than what a world is told."""
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
     """Everything that a policy run learns from, apart from the optimiser's options."""
 
-    selection: Selection
+    selection: Selection | tuple[Selection, ...]
+    """Of one dataset, or of several that are learned from alike."""
     model: ModelConfig
     batch_size: int = 64
     jitter: float = 0.1
@@ -65,6 +70,8 @@ class PolicyBatch:
     state: Float[Tensor, "b n"]
     actions: Float[Tensor, "b t a"]
     jitter: Float[Tensor, "b 2"] | None
+    text: Float[Tensor, "b l w"] | None
+    """What each was told to do, for a policy that reads."""
 
 
 class PolicyRecipe:
@@ -92,6 +99,8 @@ class PolicyRecipe:
         centre, scale = demonstrations.action_range()
         self.policy.action_centre.copy_(centre)
         self.policy.action_scale.copy_(scale)
+        words = config.model.encoder.language
+        self._texts = None if words is None else embed(demonstrations.tasks, words)
 
     def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> PolicyBatch:
         config, data, encoder = self.config, self.demonstrations, self.config.model.encoder
@@ -108,13 +117,13 @@ class PolicyRecipe:
             jitter = part.of(jitter)
         rows, state = part.of(rows), part.of(state)
         frames = data.crops(rows, crop=encoder.crop, top=part.of(top), left=part.of(left))
-        return PolicyBatch(frames, state, data.chunks(rows, config.model.horizon), jitter)
+        return PolicyBatch(frames, state, data.chunks(rows, config.model.horizon), jitter, self._told(rows))
 
     def loss(self, batch: PolicyBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         frames, augmentation = batch.frames, self.config.image_augmentation
         if augmentation is not None:
             frames = {camera: augmentation(images, generator) for camera, images in frames.items()}
-        return {"loss": self.policy.loss(frames, batch.state, batch.actions, batch.jitter, generator)}
+        return {"loss": self.policy.loss(frames, batch.state, batch.actions, batch.jitter, generator, batch.text)}
 
     def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """Mean absolute error of the executed actions, in units of half their range: where trained, and held out."""
@@ -128,14 +137,15 @@ class PolicyRecipe:
         return {}
 
     def export(self, folder: Path) -> None:
-        data, selection, augmentation = self.demonstrations, self.config.selection, self.config.image_augmentation
+        data, augmentation = self.demonstrations, self.config.image_augmentation
+        several = self.config.selection if isinstance(self.config.selection, tuple) else (self.config.selection,)
         training = {
-            "data": Path(selection.data).name,
-            "task": data.info.tasks[0] if len(data.info.tasks) == 1 else list(data.info.tasks),
-            "fps": data.info.fps,
+            "data": ", ".join(Path(selection.data).name for selection in several),
+            "task": data.tasks[0] if len(data.tasks) == 1 else list(data.tasks),
+            "fps": data.fps,
             "episodes": len(data.episodes),
-            "successful_only": selection.successful,
-            "skills": list(selection.skills) or "any",
+            "successful_only": all(selection.successful for selection in several),
+            "skills": sorted({skill for selection in several for skill in selection.skills}) or "any",
             "samples": len(data.train_rows),
             "batch_size": self.config.batch_size,
             "seed": self.config.seed,
@@ -156,15 +166,21 @@ class PolicyRecipe:
         frames = self.demonstrations.crops(rows, crop=config.encoder.crop)
         frames = {camera: images.to(device) for camera, images in frames.items()}
         state = self.demonstrations.state[rows].to(device)
-        predicted = model.predict(frames, state, episode_generators(range(len(rows))))
+        text = self._told(rows)
+        text = None if text is None else text.to(device)
+        predicted = model.predict(frames, state, episode_generators(range(len(rows))), text)
         error = (predicted.cpu() - self.demonstrations.chunks(rows, config.horizon)).abs() / model.action_scale.cpu()
         return float(error[:, : config.execute].mean())
 
+    def _told(self, rows: Int64[Tensor, " b"]) -> Float[Tensor, "b l w"] | None:
+        return None if self._texts is None else self._texts[self.demonstrations.task[rows]]
+
 
 def policy_recipe(
-    selection: Selection,
+    selection: Selection | Sequence[Selection],
     *,
     family: str = "diffusion",
+    language: bool = False,
     cameras: tuple[str, ...] | None = None,
     encoder: Mapping[str, Any] | None = None,
     model: Mapping[str, Any] | None = None,
@@ -173,16 +189,28 @@ def policy_recipe(
 ) -> PolicyRecipe:
     """Read the demonstrations and set up a recipe whose model has their cameras (or ``cameras``) and dimensions.
 
-    ``encoder`` and ``model`` set other fields of the model's config, ``options`` those of :class:`PolicyConfig`.
+    ``selection`` may be of several datasets: recorded episodes and dreams, say. The first decides on the cameras. With
+    ``language`` the policy learns to do what an episode's task says. ``encoder`` and ``model`` set other fields of the
+    model's config, ``options`` those of :class:`PolicyConfig`.
 
-    Raises :class:`ValueError` for an unknown ``family`` and for values out of range, and what reading raises.
+    Raises :class:`ValueError` for an unknown ``family`` and for values out of range, and what reading raises; for an
+    instruction without words, with ``language``. Warns of several tasks without it.
     """
     if family not in FAMILIES:
         near = get_close_matches(family, FAMILIES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose from {sorted(FAMILIES)}"
         raise ValueError(f"unknown family of policies {family!r}; {hint}")
-    info = dataset_info(selection.data)
+    several = (selection,) if isinstance(selection, Selection) else tuple(selection)
+    if not several:
+        raise ValueError("a policy needs a selection to learn from, got none")
+    info = dataset_info(several[0].data)
     sees = EncoderConfig(tuple(info.cameras) if cameras is None else cameras, info.state_dim, **(encoder or {}))
-    config = PolicyConfig(selection, FAMILIES[family](sees, info.action_dim, **(model or {})), **options)
-    demonstrations = load_demonstrations(selection, cameras=sees.cameras, resolution=sees.resolution)
+    parts = [load_demonstrations(part, cameras=sees.cameras, resolution=sees.resolution) for part in several]
+    demonstrations = parts[0] if len(parts) == 1 else joined(parts)
+    if language:
+        sees = replace(sees, language=WORDS.knowing(demonstrations.tasks))
+    else:
+        warn_of_tasks(demonstrations.tasks, "train it with language")
+    chosen = several[0] if len(several) == 1 else several
+    config = PolicyConfig(chosen, FAMILIES[family](sees, info.action_dim, **(model or {})), **options)
     return PolicyRecipe(config, demonstrations, provenance=provenance)

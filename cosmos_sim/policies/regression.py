@@ -57,10 +57,11 @@ class RegressionModel(nn.Module):
         actions: Float[Tensor, "b t a"],
         jitter: Float[Tensor, "b 2"] | None,
         generator: torch.Generator,
+        text: Float[Tensor, "b l w"] | None = None,
     ) -> Float[Tensor, ""]:
         """Mean squared error in units of the data's half range; nothing is drawn."""
         target = (actions - self.action_centre) / self.action_scale
-        return F.mse_loss(self._normalised(frames, state, jitter), target)
+        return F.mse_loss(self._normalised(frames, state, jitter, text), target)
 
     @torch.no_grad()
     def predict(
@@ -68,10 +69,13 @@ class RegressionModel(nn.Module):
         frames: Mapping[str, UInt8[Tensor, "b k k c"]],
         state: Float[Tensor, "b n"],
         generators: Sequence[torch.Generator],
+        text: Float[Tensor, "b l w"] | None = None,
     ) -> Float[Tensor, "b t a"]:
         """``config.horizon`` actions for each observation, within the data's range; ``generators`` are left alone."""
-        return self._normalised(frames, state, None).clamp(-1, 1) * self.action_scale + self.action_centre
+        return self._normalised(frames, state, None, text).clamp(-1, 1) * self.action_scale + self.action_centre
 
-    def _normalised(self, frames: Mapping[str, Tensor], state: Tensor, jitter: Tensor | None) -> Float[Tensor, "b t a"]:
-        out = self.head(self.encoder(frames, state, jitter)).float()
+    def _normalised(
+        self, frames: Mapping[str, Tensor], state: Tensor, jitter: Tensor | None, text: Tensor | None
+    ) -> Float[Tensor, "b t a"]:
+        out = self.head(self.encoder(frames, state, jitter, text)).float()
         return out.unflatten(-1, (self.config.horizon, self.config.action_dim))

@@ -1,7 +1,7 @@
 """``cosmos-sim train policy``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -12,11 +12,12 @@ DEFAULT = TrainConfig(steps=4000, lr=1e-3, weight_decay=1e-4, warmup=200, final_
 
 def policy(
     *,
-    data: Annotated[str, tyro.conf.arg(metavar="DATASET")],
+    data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATASET")],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
     kind: str = "diffusion",
+    language: bool = False,
     demonstrations: int | None = None,
-    failures: bool = False,
+    all_episodes: bool = False,
     skills: tuple[str, ...] = (),
     tail: int = 2,
     cameras: tuple[str, ...] = (),
@@ -27,16 +28,18 @@ def policy(
     batch_size: int = 64,
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULT,
 ) -> None:
-    """Train a policy on the demonstrations of a LeRobot dataset.
+    """Train a policy on the demonstrations of LeRobot datasets, recorded or imagined.
 
     The policy is at DIR/export when the command ends; a command that was stopped continues.
 
     Args:
-        data: The dataset: a folder, the name of one that LeRobot recorded on this machine, or a hub id.
+        data: Each a folder, the name of a dataset that LeRobot recorded on this machine, or a hub id.
         out: Where checkpoints, curves and, at the end, ``export`` go.
         kind: diffusion or regression.
-        demonstrations: How many episodes to learn from, the first that qualify; all of them by default.
-        failures: Learn from episodes that do not succeed, too.
+        language: The policy does what it is told: it learns from the episodes' task texts.
+        demonstrations: How many episodes to learn from, the first that qualify; all of them by default. Of several
+            datasets this and SKILLS are about the first.
+        all_episodes: Learn from episodes that do not succeed or are not known to, and from rejected dreams, too.
         skills: Learn from episodes of these scripted skills only (datasets of ``cosmos-sim collect``).
         tail: Steps after the first success that are still imitated.
         cameras: Which cameras the policy sees; all of the dataset's by default.
@@ -56,9 +59,14 @@ def policy(
     from cosmos_sim.training.provenance import git_commit
 
     encoder = {"image": image, "resolution": resolution, "crop": crop}
+    first: dict[str, Any] = {"demonstrations": demonstrations, "skills": skills}
     recipe = policy_recipe(
-        Selection(data, demonstrations=demonstrations, successful=not failures, skills=skills, tail=tail),
+        [
+            Selection(name, successful=not all_episodes, tail=tail, **({} if place else first))
+            for place, name in enumerate(data)
+        ],
         family=kind,
+        language=language,
         cameras=cameras or None,
         encoder={name: value for name, value in encoder.items() if value is not None},
         image_augmentation=None if image_augmentation is None else find_augmentation(image_augmentation),
