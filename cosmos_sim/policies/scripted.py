@@ -1,7 +1,7 @@
 """Scripted experts for the twin's tasks, from able to hopeless, which make the data that worlds learn from."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,12 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from cosmos_sim.policies.scripted_motion import Habits, Hand, Script
-from cosmos_sim.policies.scripted_tasks import ERRANDS, carry_out, play
+from cosmos_sim.policies.scripted_tabletop import follow, play_about
+from cosmos_sim.policies.scripted_tasks import ERRANDS, Errand, carry_out, play
 from cosmos_sim.types import Observation
+
+_Beginning = Callable[[Hand, str, bool], Script]
+"""Hand, instruction, and whether it only plays, to the script of an episode."""
 
 HABITS: dict[str, Habits] = {
     "expert": Habits(noise=0.05, aim=0.002, blunder=0.0, pace=(0.8, 1.0)),
@@ -36,21 +40,24 @@ SKILLS = tuple(HABITS)
 class ScriptedPolicy:
     """Acts on the true state, ``info["state"]``, one action a step, in any number of episodes at once.
 
+    On the tabletop it does what ``info["task"]`` says as its episode begins: a text for all, or one for each.
+
     It is a :class:`cosmos_sim.types.Policy`. Each array of ``info["state"]`` has the episodes as its first axis; a
     caller with a single environment adds that axis. Actions are float32 in [-1, 1].
     """
 
     def __init__(self, task: str, skill: str) -> None:
-        self._errand = _known("task", task, ERRANDS)
+        self._begin = _known("task", task, _SCRIPTS)
         self._habits = _known("skill", skill, HABITS)
-        self._script = play if skill == "random" else carry_out
+        self._plays = skill == "random"
         self._hands: list[Hand] = []
-        self._scripts: list[Script] = []
+        self._scripts: list[Script | None] = []
+        """Of each episode what it does; nothing yet before it has seen anything."""
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin ``len(seeds)`` episodes; everything left to chance in one of them follows from its seed."""
         self._hands = [Hand(np.random.default_rng(int(seed)), self._habits) for seed in seeds]
-        self._scripts = [self._script(hand, self._errand) for hand in self._hands]
+        self._scripts = [None] * len(seeds)
 
     def act(self, observation: Observation, info: Mapping[str, Any]) -> Float32[ndarray, "b 1 7"]:
         """The next action of every episode; ``ValueError`` when ``info["state"]`` is missing or of another size."""
@@ -64,15 +71,37 @@ class ScriptedPolicy:
                 f"reset, not {np.shape(state['eef_pos'])}"
             )
         actions = []
-        for index, (hand, script) in enumerate(zip(self._hands, self._scripts, strict=True)):
+        for index, hand in enumerate(self._hands):
             hand.see({name: value[index] for name, value in state.items()})
+            script = self._scripts[index]
+            if script is None:
+                script = self._scripts[index] = self._begin(hand, _instruction(info, index), self._plays)
             actions.append(next(script))
         return np.stack(actions)[:, None]
 
 
 def scripted_policy(task: str, skill: str = "expert") -> ScriptedPolicy:
-    """The scripted expert for ``task`` (``Lift``, ``Stack``, ``PickPlaceCan``) with one of :data:`SKILLS`."""
+    """The scripted expert for ``task`` (``Lift``, ``Stack``, ``PickPlaceCan``, ``Tabletop``) with one of
+    :data:`SKILLS`.
+    """
     return ScriptedPolicy(task, skill)
+
+
+def _always(errand: Errand) -> _Beginning:
+    return lambda hand, instruction, plays: (play if plays else carry_out)(hand, errand)
+
+
+def _as_told(hand: Hand, instruction: str, plays: bool) -> Script:
+    return (play_about if plays else follow)(hand, instruction)
+
+
+_SCRIPTS: dict[str, _Beginning] = {name: _always(errand) for name, errand in ERRANDS.items()} | {"Tabletop": _as_told}
+
+
+def _instruction(info: Mapping[str, Any], index: int) -> str:
+    """The instruction of episode ``index``: ``info["task"]`` is one for all, or one of each."""
+    task = info.get("task", "")
+    return str(task if isinstance(task, str) else task[index])
 
 
 def _known[T](kind: str, name: str, table: Mapping[str, T]) -> T:

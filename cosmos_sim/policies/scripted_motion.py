@@ -61,6 +61,11 @@ class Hand:
         return np.asarray(self._state[f"{name}_pos"], dtype=float)
 
     @property
+    def state(self) -> Mapping[str, ndarray]:
+        """All that it sees."""
+        return self._state
+
+    @property
     def position(self) -> Point:
         return np.asarray(self._state["eef_pos"], dtype=float)
 
@@ -78,13 +83,17 @@ class Hand:
         near = np.linalg.norm(self[name] - self.position) < 0.045
         return bool(near and self._state["gripper"][0] > 0.025)
 
-    def turn_to(self, name: str) -> float:
-        """Radians about the vertical by which the fingers are off the nearest faces of the box ``name``."""
+    def turn_to(self, name: str, *, is_long: bool = False) -> float:
+        """Radians about the vertical by which the fingers are off the nearest faces of the box ``name``.
+
+        Of one that ``is_long`` these are the two that its own x axis goes through.
+        """
         fingers = self.rotation.apply([0.0, 1.0, 0.0])
         sides = Rotation.from_quat(self._state[f"{name}_quat"]).as_matrix()
-        side = sides[:, np.argmin(np.abs(sides[2]))]
+        side = sides[:, 0 if is_long else np.argmin(np.abs(sides[2]))]
         angle = np.arctan2(side[1], side[0]) - np.arctan2(fingers[1], fingers[0])
-        return float((angle + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+        period = np.pi if is_long else np.pi / 2
+        return float((angle + period / 2) % period - period / 2)
 
     def toward(self, point: Point, *, grip: float, pace: float = 1.0, turn: float = 0.0) -> Action:
         """The action that brings the hand nearer to ``point``, turns it by ``turn`` and keeps it upright."""

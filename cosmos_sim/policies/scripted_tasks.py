@@ -27,6 +27,8 @@ class Errand:
     """How far from the place, horizontally, the thing may end for the errand to be done."""
     is_box: bool = True
     """Whether the fingers have to be turned to its faces."""
+    is_long: bool = False
+    """Whether it fits between the fingers along its own x axis only."""
     elsewhere: tuple[Point, ...] = ()
     """Displacements from the place to other places that are wrong."""
 
@@ -60,12 +62,12 @@ def carry_out(hand: Hand, errand: Errand) -> Script:
             yield from retreat(hand)
             continue
         if errand.place is None:
-            yield from _after_lifting(hand, errand)
+            yield from after_lifting(hand, errand)
         else:
             yield from place(hand, errand, hand[errand.place])
             yield from retreat(hand)
             if np.linalg.norm((hand[errand.thing] - hand[errand.place])[:2]) < errand.slack:
-                yield from _rest(hand)
+                yield from rest(hand)
 
 
 def play(hand: Hand, errand: Errand) -> Script:
@@ -103,7 +105,7 @@ def pick(
     generator = hand.generator
     pace = hand.pace()
     missed = generator.normal(0.0, hand.habits.aim, 3) * [1.0, 1.0, 0.5] + (0.0 if offset is None else offset)
-    turn = (lambda: hand.turn_to(errand.thing)) if errand.is_box else None
+    turn = (lambda: hand.turn_to(errand.thing, is_long=errand.is_long)) if errand.is_box else None
     hover = errand.grasp + generator.uniform(0.06, 0.11)
     yield from go(hand, lambda: above(hand[errand.thing], hover) + missed, grip=descend, pace=pace, turn=turn)
     grasp = above(hand[errand.thing], errand.grasp + height) + missed
@@ -134,7 +136,7 @@ def retreat(hand: Hand) -> Script:
     yield from go(hand, above(hand.position, rise), grip=OPEN, pace=hand.pace(), steps=10)
 
 
-def _after_lifting(hand: Hand, errand: Errand) -> Script:
+def after_lifting(hand: Hand, errand: Errand) -> Script:
     """What comes after a lift: hold, carry about, put down, or drop. Not letting go is the most frequent."""
     generator = hand.generator
     match generator.choice(["hold", "carry", "lower", "drop"], p=[0.35, 0.3, 0.2, 0.15]):
@@ -155,7 +157,7 @@ def _after_lifting(hand: Hand, errand: Errand) -> Script:
             yield from stay(hand, grip=OPEN, steps=8)
 
 
-def _rest(hand: Hand) -> Script:
+def rest(hand: Hand) -> Script:
     """Nothing is left to do: idle, drawing back a little now and then."""
     while True:
         yield from stay(hand, grip=OPEN, steps=int(hand.generator.integers(5, 20)))
@@ -228,7 +230,7 @@ def _wrong_thing(hand: Hand, errand: Errand) -> Script:
     yield from retreat(hand)
 
 
-def _wrong_place(hand: Hand, errand: Errand) -> Script:
+def wrong_place(hand: Hand, errand: Errand) -> Script:
     """Put the thing into another compartment, or next to where it belongs."""
     assert errand.place is not None
     yield from pick(hand, errand)
@@ -238,10 +240,14 @@ def _wrong_place(hand: Hand, errand: Errand) -> Script:
     yield from retreat(hand)
 
 
+MISHAPS: tuple[Blunder, ...] = (_beside, _on_the_edge, _too_high, _too_early, _push, _let_go, _hesitate)
+"""The ways in which any errand goes wrong."""
+
+
 def _blunders(errand: Errand) -> list[Blunder]:
-    blunders: list[Blunder] = [_beside, _on_the_edge, _too_high, _too_early, _push, _let_go, _hesitate]
+    blunders = [*MISHAPS]
     if errand.place is not None:
-        blunders += [_wrong_place, _wrong_place]
+        blunders += [wrong_place, wrong_place]
     if errand.place is not None and not errand.elsewhere:
         blunders += [_wrong_thing, _wrong_thing]
     return blunders

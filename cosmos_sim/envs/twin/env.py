@@ -18,7 +18,8 @@ from cosmos_sim.envs.twin.scenes import find_scene
 from cosmos_sim.envs.twin.segments import segment_names, segments_of
 from cosmos_sim.envs.twin.simulation import FPS, Simulation, SimulationState
 from cosmos_sim.envs.twin.stage import Stage, placed
-from cosmos_sim.envs.twin.tasks import find_task
+from cosmos_sim.envs.twin.tabletop_looks import Look, show_look
+from cosmos_sim.envs.twin.tasks import find_split, find_task
 
 IMAGE_SIZE = 128
 CAMERAS = {"agentview": "agentview", "wrist": "robot0_eye_in_hand"}
@@ -59,6 +60,12 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
     | `Lift` | lift the cube | the cube's centre is over 4 cm above the table, 2 cm above where it rests | 60 |
     | `Stack` | stack the red cube on the green cube | red rests on green and is not grasped | 100 |
     | `PickPlaceCan` | put the can in the bin | the can is in its bin and the hand over 4 cm away | 150 |
+    | `Tabletop` | the episode's own instruction | it is carried out (`tabletop_goals.is_done`) | 100 |
+
+    `Tabletop` is a family of tasks: 2 to 4 objects of 5 shapes and 8 colours, and 8 verbs. An episode's instruction
+    (`instructions.parse_instruction` says what is understood) is drawn by the seed from the twin's `split` ("seen",
+    "unseen_objects", "unseen_behaviours", "unseen_environments"), or is `reset(options={"instruction": "lift the red
+    cube"})`; `task_description` and `info["task"]` are it in words.
 
     ## Actions
     `Box(-1, 1, (7,), float32)` at 10 Hz, for robosuite's OSC_POSE controller: the change of the hand's position along
@@ -82,7 +89,9 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
     `is_success` (bool): whether the task is solved now. `task`: the task in words. `state`: the true state as float64
     arrays: `eef_pos` (3,), `eef_quat` (4,) in order x y z w, `gripper` (1,), for each object `<name>_pos` and
     `<name>_quat` (Lift: `cube`; Stack: `red_cube`, `green_cube`; PickPlaceCan: `can`) and for PickPlaceCan `bin_pos`
-    (3,).
+    (3,). Tabletop has two bodies of each shape (`cube_a`, `cube_b`, ...), those not in use far away, and besides what
+    the instruction means: `thing_pos`, `thing_quat`, `thing_size` (half its extents), `target_pos` (where the thing
+    began, for verbs without a target) and `goal_pos`, where the middle of the thing should be.
 
     ## Starting state and repeatability
     The arm starts near its home pose and the objects at random places. `reset(seed=s)` followed by the same actions
@@ -96,7 +105,7 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
 
     ## Arguments
     `task`; `horizon` in steps (`None`: the task's own); `render_mode` (`None` or `"rgb_array"`: both cameras side by
-    side); `terminate_on_success`; `scene` (`None`: robosuite's own look).
+    side); `terminate_on_success`; `scene` (`None`: robosuite's own look); `split` (Tabletop only; `None`: "seen").
 
     ## Version history
     - v0: first version.
@@ -115,6 +124,7 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
         render_mode: str | None = None,
         terminate_on_success: bool = True,
         scene: Scene | str | None = None,
+        split: str | None = None,
     ) -> None:
         spec = find_task(task)
         if horizon is not None and not (isinstance(horizon, int) and horizon > 0):
@@ -123,6 +133,8 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
             raise ValueError(f"render_mode must be None or 'rgb_array', not {render_mode!r}")
         if scene is not None and spec.name != "Lift":
             raise ValueError(f"scenes are of the task Lift, not of {spec.name!r}")
+        self.split = find_split(spec, split)
+        """Where instructions, objects and looks are drawn from, in the task that is told what to do."""
         self.task = spec.name
         self.task_description = spec.description
         self.render_mode = render_mode
@@ -148,6 +160,7 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
         """What the numbers in :attr:`View.segments` stand for."""
         self.scene: Scene | None = None
         """What the present episode looks like: its dish has a place. ``None`` in a twin made without a scene."""
+        self._look: Look | None = None
         self._elapsed = 0
         self._ended = True
         self._images: dict[str, UInt8[ndarray, "h w 3"]] = {}
@@ -162,19 +175,22 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
         """Begin an episode: the one of ``seed``, or without a seed the next of the generator's sequence.
 
         ``options={"scene": ...}`` shows another scene (a name or a :class:`Scene`) for this episode, in a twin that was
-        made with one. Raises ``ValueError`` for other options.
+        made with one; ``options={"instruction": "lift the red cube"}`` is what ``Tabletop`` is told. Raises
+        ``ValueError`` for other options, and for an instruction that is none.
         """
-        unknown = set(options or {}) - {"scene"}
+        unknown = set(options or {}) - {"scene", "instruction"}
         if unknown:
-            raise ValueError(f"the only option of CosmosTwin.reset is 'scene', got {sorted(unknown)}")
+            raise ValueError(f"options of CosmosTwin.reset are 'scene' and 'instruction', not {sorted(unknown)}")
+        chosen = options or {}
         scene = self._usual_scene
-        if options:
+        if "scene" in chosen:
             if self._stage is None:
                 raise ValueError("this twin shows no scenes: make it with one, as in CosmosTwin(scene='base')")
-            scene = _scene(options["scene"])
+            scene = _scene(chosen["scene"])
         super().reset(seed=seed)
         start = int(self.np_random.integers(2**32))
-        self._simulation.reset(start)
+        self._simulation.reset(start, instruction=chosen.get("instruction"), split=self.split)
+        self._tell()
         self._show(None if scene is None else placed(scene, start))
         self._elapsed = 0
         self._ended = False
@@ -204,6 +220,7 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
         if (state.scene is None) != (self._stage is None):
             raise ValueError("a state of a twin with scenes can only be restored in another one with scenes")
         self._simulation.restore(state.simulation)
+        self._tell()
         self._show(state.scene)
         self._elapsed = state.elapsed
         self._ended = state.ended
@@ -237,6 +254,15 @@ class CosmosTwin(gymnasium.Env[dict[str, Any], ndarray]):
         if not np.all(np.abs(command) <= 1):  # false for NaN too
             raise ValueError(f"every number of an action lies in [-1, 1], not {command.tolist()}")
         return command
+
+    def _tell(self) -> None:
+        """Take over what the simulation is told to do, and how its table looks."""
+        layout = self._simulation.layout
+        if layout is not None:
+            self.task_description = layout.instruction.text
+            if layout.look != self._look:
+                self._cameras.upload(show_look(self._simulation.model, layout.look))
+                self._look = layout.look
 
     def _show(self, scene: Scene | None) -> None:
         """Look like ``scene``, from the next image on."""

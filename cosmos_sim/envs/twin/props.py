@@ -50,7 +50,7 @@ def add_props(spec: mujoco.MjSpec) -> None:
             userfacetexcoord=faces.ravel(),
             inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
         )
-    vertices, faces = _lathe(_RIM, sides=28)
+    vertices, faces = lathe(_RIM, sides=28)
     spec.add_mesh(name="scene_dish", uservert=vertices.ravel(), userface=faces.ravel())
     _add_geom(spec, "scene_table", "scene_table", pos=[0, 0, TABLE_TOP], meshname="scene_table")
     upright = [0.5, 0.5, 0.5, 0.5]  # the mesh's x along the world's y, its y upwards: it faces the camera
@@ -102,9 +102,7 @@ def _grid(cells: int) -> tuple[Float[ndarray, "n 3"], Float[ndarray, "n 2"], Int
     return np.pad(corners, ((0, 0), (0, 1))), corners, faces
 
 
-def _lathe(
-    profile: tuple[tuple[float, float], ...], *, sides: int
-) -> tuple[Float[ndarray, "n 3"], Int[ndarray, "m 3"]]:
+def lathe(profile: tuple[tuple[float, float], ...], *, sides: int) -> tuple[Float[ndarray, "n 3"], Int[ndarray, "m 3"]]:
     """A closed body of revolution about z; ``profile`` is radius and height from pole to pole, counterclockwise."""
     angles = np.arange(sides) * 2 * np.pi / sides
     rings = [np.stack([r * np.cos(angles), r * np.sin(angles), np.full(sides, z)], axis=1) for r, z in profile[1:-1]]

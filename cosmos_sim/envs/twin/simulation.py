@@ -14,7 +14,8 @@ from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
 from cosmos_sim.envs.twin.pose import rotation_vector
-from cosmos_sim.envs.twin.tasks import Task
+from cosmos_sim.envs.twin.tabletop_layout import Layout, draw_layout
+from cosmos_sim.envs.twin.tasks import Task, find_split
 
 logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
 with warnings.catch_warnings():
@@ -22,6 +23,8 @@ with warnings.catch_warnings():
     import mujoco
     import robosuite
     from robosuite.controllers import load_composite_controller_config
+
+    from cosmos_sim.envs.twin.tabletop import Tabletop
 
 FPS = 10
 """Actions a second."""
@@ -40,6 +43,8 @@ class SimulationState:
     """Where the gripper's fingers are being sent: it moves by a fixed amount an action."""
     posture: Float[ndarray, "7"]
     """The joint angles that the controller's null space pulls towards: those that the episode began with."""
+    layout: Layout | None = None
+    """What the episode began with, in the task that is told what to do."""
 
 
 def start_of(seed: int) -> int:
@@ -85,10 +90,15 @@ class Simulation:
     def reset(self, seed: int, *, instruction: str | None = None, split: str | None = None) -> None:
         """Begin the episode that ``seed`` (0 to 2**32 - 1) stands for, whatever came before.
 
-        ``instruction`` and ``split`` are for tasks that are told what to do; ``ValueError`` for others.
+        ``instruction`` and ``split`` are for the task that is told what to do: see :func:`draw_layout`. ``ValueError``
+        for others.
         """
-        if instruction is not None or split is not None:
-            raise ValueError(f"{self.task.name!r} always is the same task: it takes no instruction and no split")
+        drawn_from = find_split(self.task, split)
+        if isinstance(self._env, Tabletop):
+            assert drawn_from is not None
+            self._env.layout = draw_layout(seed, instruction=instruction, split=drawn_from)
+        elif instruction is not None:
+            raise ValueError(f"{self.task.name!r} is always the same task and takes no instruction {instruction!r}")
         with _seeded(seed):
             self._env.reset()
         mujoco.mj_step1(self.model, self.data)
@@ -110,8 +120,13 @@ class Simulation:
         return str(self._env.model.get_xml())
 
     @property
+    def layout(self) -> Layout | None:
+        """What the episode began with, in the task that is told what to do."""
+        return self._env.layout if isinstance(self._env, Tabletop) else None
+
+    @property
     def success(self) -> bool:
-        """Whether the task is solved at this moment, by robosuite's own predicate."""
+        """Whether the task is solved at this moment, by robosuite's own predicate or :func:`is_done`."""
         return bool(self._env._check_success())
 
     @property
@@ -139,17 +154,20 @@ class Simulation:
             state[f"{name}_pos"] = self.data.xpos[body].copy()
             state[f"{name}_quat"] = self.data.xquat[body][[1, 2, 3, 0]]
         state |= {f"{name}_pos": np.array(place) for name, place in self.task.places.items()}
-        return state
+        return state | self._env.truth() if isinstance(self._env, Tabletop) else state
 
     def save(self) -> SimulationState:
         """A copy of the present state, which any simulation of the same task can go on from."""
         physics = np.empty(mujoco.mj_stateSize(self.model, _STATE))
         mujoco.mj_getState(self.model, self.data, physics, _STATE)
         gripper = np.array(self._robot.gripper["right"].current_action, dtype=float)
-        return SimulationState(physics, np.resize(gripper, 2), np.array(self._arm.initial_joint))
+        return SimulationState(physics, np.resize(gripper, 2), np.array(self._arm.initial_joint), self.layout)
 
     def restore(self, state: SimulationState) -> None:
         """Return to ``state``."""
+        if isinstance(self._env, Tabletop):
+            assert state.layout is not None
+            self._env.arrange(state.layout)
         mujoco.mj_setState(self.model, self.data, state.physics, _STATE)
         self._robot.gripper["right"].current_action = state.gripper.copy()
         self._arm.initial_joint = state.posture.copy()

@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from cosmos_sim.envs.twin.instructions import check_split
+from cosmos_sim.envs.twin.tabletop_shapes import BODIES
+
 Vector = tuple[float, float, float]
 
 
@@ -30,10 +33,10 @@ class Viewpoint:
 
 @dataclass(frozen=True)
 class Task:
-    """One robosuite task as the twin offers it."""
+    """One task as the twin offers it."""
 
     name: str
-    """robosuite's name."""
+    """robosuite's name, by which :mod:`cosmos_sim.envs.twin.tabletop` adds ``Tabletop``."""
     description: str
     """The instruction in words."""
     horizon: int
@@ -43,6 +46,8 @@ class Task:
     """State name to MuJoCo body: ``cube`` gives ``cube_pos`` and ``cube_quat``."""
     places: Mapping[str, Vector] = field(default_factory=dict)
     """State name to a fixed point of the scene (metres, world frame)."""
+    is_told: bool = False
+    """Whether each episode has an instruction of its own; ``description`` is then of none of them."""
 
 
 TASKS: dict[str, Task] = {
@@ -68,7 +73,29 @@ TASKS: dict[str, Task] = {
         objects={"can": "Can_main"},
         places={"bin": (0.1975, 0.4025, 0.8)},
     ),
+    "Tabletop": Task(
+        name="Tabletop",
+        description="follow the instruction",
+        horizon=100,
+        agentview=Viewpoint(position=(0.72, 0.0, 1.40), target=(-0.02, 0.0, 0.87), degrees=36.0),
+        objects={body: body for body in BODIES},
+        is_told=True,
+    ),
 }
+
+
+def find_split(task: Task, split: str | None) -> str | None:
+    """Where ``task`` draws its instructions from: ``split`` or, where it is told what to do, ``seen``.
+
+    Raises:
+        ValueError: for an unknown split, and for one of a task that is always the same.
+    """
+    if split is None:
+        return "seen" if task.is_told else None
+    if not task.is_told:
+        raise ValueError(f"{task.name!r} is always the same task and has no split {split!r}")
+    check_split(split)
+    return split
 
 
 def find_task(name: str) -> Task:
