@@ -60,6 +60,9 @@ class Rollout:
     seed: int
     success_probability: Float32[ndarray, "t"] | None = None
     """The success head's output after each action; ``None`` in the simulator."""
+    trust: Float32[ndarray, "t"] | None = None
+    """How far the frames can be believed after each action (not a number before there are enough of them); ``None``
+    where nothing judges that."""
 
     def __len__(self) -> int:
         return len(self.action)

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike
 
 from cosmos_sim.data.starts import Starts
 from cosmos_sim.envs.chunks import concatenate, imagine
-from cosmos_sim.envs.moment import Cohort, Moment
+from cosmos_sim.envs.moment import Cohort, Moment, Trail
 from cosmos_sim.envs.spaces import action_space, agent_pos_space, check_actions, observation_space
 from cosmos_sim.envs.starts import StartSource, choose_start, start_source
 from cosmos_sim.envs.success import Judge, SuccessRule
+from cosmos_sim.envs.trust import Trust, TrustRule, find_trust
 from cosmos_sim.envs.worlds import load_world
 from cosmos_sim.types import Prediction, RewardModel, WorldModel
 
@@ -32,6 +33,9 @@ class WorldArguments(TypedDict, total=False):
     starts: str | Path | Starts
     success_threshold: float
     success_frames: int
+    trust: bool | str | Path | Trust | None
+    min_trust: float | None
+    trust_frames: int | None
 
 
 @runtime_checkable
@@ -52,7 +56,16 @@ class Imagination:
     """
 
     def __init__(
-        self, world: WorldModel, source: StartSource, judge: Judge, rule: SuccessRule, *, horizon: int, chunk: int
+        self,
+        world: WorldModel,
+        source: StartSource,
+        judge: Judge,
+        rule: SuccessRule,
+        *,
+        horizon: int,
+        chunk: int,
+        trust: Trust | None = None,
+        trust_rule: TrustRule | None = None,
     ) -> None:
         self.world = world
         self.source = source
@@ -62,6 +75,9 @@ class Imagination:
         """Actions until an episode is truncated."""
         self.chunk = chunk
         """Actions of a step."""
+        self.trust = trust
+        self.trust_rule = trust_rule
+        """When an episode is truncated for want of trust; ``None``: never."""
         self.action_space = action_space(world.spec, chunk)
         self.observation_space = observation_space(world.spec)
         self._action = action_space(world.spec)
@@ -86,6 +102,9 @@ class Imagination:
         starts: str | Path | Starts = "world",
         success_threshold: float = 0.5,
         success_frames: int = 2,
+        trust: bool | str | Path | Trust | None = None,
+        min_trust: float | None = None,
+        trust_frames: int | None = None,
     ) -> "Imagination":
         """From the arguments of the environments, which :class:`~cosmos_sim.envs.world.CosmosWorld` documents."""
         rule = SuccessRule(success_threshold, success_frames)
@@ -94,6 +113,7 @@ class Imagination:
         for name, value in {"chunk": chunk, "horizon": horizon}.items():
             if value is not None and (value != int(value) or value < 1):
                 raise ValueError(f"{name} must be a whole number of actions, at least 1, got {value}")
+        trust_rule = _trust_rule(trust, min_trust, trust_frames)
         model = load_world(world, device=device, dtype=dtype, sampling_steps=sampling_steps)
         if reward_model is None and not model.spec.has_success:
             raise ValueError(f"world {world!r} has no success head: give reward_model=")
@@ -105,6 +125,8 @@ class Imagination:
             rule,
             horizon=int(horizon or spec.horizon),
             chunk=int(chunk or spec.chunk),
+            trust=find_trust(trust, model),
+            trust_rule=trust_rule,
         )
 
     def checked(self, actions: object, *shape: int) -> Float32[ndarray, "*shape a"]:
@@ -148,6 +170,7 @@ class Imagination:
             streak=np.zeros(n, dtype=np.int64),
             terminated=np.zeros(n, dtype=bool),
             truncated=np.zeros(n, dtype=bool),
+            trail=None if self.trust is None else self.trust.begin(n),
         )
         if moment is None:
             return begun
@@ -170,7 +193,7 @@ class Imagination:
             seeds, steps = moment.seed[cohort.worlds], moment.step[cohort.worlds]
             state, prediction = imagine(self.world, cohort.state, chunk, seeds=seeds, steps=steps)
             cohorts.append(Cohort(state, cohort.worlds))
-            after = after.put(cohort.worlds, self._seen(moment, cohort.worlds, prediction))
+            after = after.put(cohort.worlds, self._seen(moment, cohort.worlds, chunk, prediction))
         return replace(after, cohorts=self._joined(cohorts))
 
     def branch(self, moment: Moment, plans: Float32[ndarray, "k t a"]) -> Prediction:
@@ -204,7 +227,7 @@ class Imagination:
 
     def info(self, moment: Moment, world: int) -> dict[str, Any]:
         """The ``info`` of one world: see :class:`~cosmos_sim.envs.world.CosmosWorld`."""
-        info = {
+        info: dict[str, Any] = {
             "is_success": bool(moment.terminated[world]),
             "seed": int(moment.seed[world]),
             "start_seed": int(moment.start_seed[world]),
@@ -212,6 +235,9 @@ class Imagination:
         }
         if moment.step[world]:
             info["success_probability"] = float(moment.last(moment.probability)[world])
+        if moment.trail is not None:
+            info["trust"] = float(moment.last(moment.trail.trust)[world])
+            info["trust_lost"] = bool(moment.trail.lost[world])
         if moment.executed[world] and (self.chunk > 1 or moment.probability.shape[1] > 1):
             info["chunk"] = {
                 "pixels": {camera: images[world].copy() for camera, images in moment.frames.items()},
@@ -219,27 +245,50 @@ class Imagination:
                 "success_probability": moment.probability[world].copy(),
                 "executed": int(moment.executed[world]),
             }
+            if moment.trail is not None:
+                info["chunk"]["trust"] = moment.trail.trust[world].copy()
         return info
 
-    def _seen(self, moment: Moment, worlds: Int64[ndarray, "m"], prediction: Prediction) -> Moment:
-        """The episodes of ``worlds`` after the actions of ``prediction``."""
+    def _seen(
+        self, moment: Moment, worlds: Int64[ndarray, "m"], actions: Float32[ndarray, "m t a"], prediction: Prediction
+    ) -> Moment:
+        """The episodes of ``worlds`` after ``actions``, which led to ``prediction``."""
         probability = self.judge(prediction)
         before = moment.step[worlds]
         seen = self.rule.follow(moment.streak[worlds], probability, self.horizon - before)
-        step = before + seen.executed
+        executed, solved, lost = seen.executed, seen.met, np.zeros(len(worlds), dtype=bool)
+        trail = self._trail(moment, worlds, actions, prediction)
+        if trail is not None and self.trust_rule is not None:
+            doubted = self.trust_rule.follow(trail.streak, trail.trust, executed)
+            executed, solved, lost = doubted.executed, solved & ~doubted.met, doubted.met
+            trail = replace(trail, streak=doubted.streak, lost=lost)
+        step = before + executed
         return Moment(
             cohorts=(),
             frames={camera: prediction.frames[camera] for camera in moment.frames},
             agent_pos=self._bounded(prediction.proprioception),
             probability=probability,
-            executed=seen.executed,
+            executed=executed,
             seed=moment.seed[worlds],
             start_seed=moment.start_seed[worlds],
             step=step,
             streak=seen.streak,
-            terminated=seen.solved,
-            truncated=~seen.solved & (step >= self.horizon),
+            terminated=solved,
+            truncated=lost | (~solved & (step >= self.horizon)),
+            trail=trail,
         )
+
+    def _trail(
+        self, moment: Moment, worlds: Int64[ndarray, "m"], actions: Float32[ndarray, "m t a"], prediction: Prediction
+    ) -> Trail | None:
+        """What trust is judged by in ``worlds``, after ``actions``; nothing of it is computed where it is not."""
+        if self.trust is None or moment.trail is None:
+            return None
+        frames = {
+            camera: np.concatenate([moment.last(moment.frames[camera])[worlds, None], prediction.frames[camera]], 1)
+            for camera in self.trust.cameras
+        }
+        return self.trust.follow(moment.trail.select(worlds), frames, actions, taken=moment.step[worlds])
 
     def _part(self, cohort: Cohort, mask: Bool[ndarray, "m"]) -> Cohort:
         if mask.all():
@@ -256,3 +305,14 @@ class Imagination:
 
     def _bounded(self, state: Float32[ndarray, "n t k"]) -> Float32[ndarray, "n t k"]:
         return np.clip(np.asarray(state, dtype=np.float32), self._agent_pos.low, self._agent_pos.high)
+
+
+def _trust_rule(trust: object, minimum: float | None, frames: int | None) -> TrustRule | None:
+    """The rule by which trust is lost, or a :class:`ValueError` for a part of it that would be ignored."""
+    if minimum is None:
+        if frames is not None:
+            raise ValueError(f"trust_frames={frames} would be ignored without min_trust")
+        return None
+    if trust is None or trust is False:
+        raise ValueError(f"min_trust={minimum} would be ignored without trust")
+    return TrustRule(minimum) if frames is None else TrustRule(minimum, frames)

@@ -18,6 +18,24 @@ class Cohort:
 
 
 @dataclass(frozen=True, eq=False)
+class Trail:
+    """What trust in ``n`` imagined episodes is judged by: the latest ``k`` steps, and what came of it so far."""
+
+    seen: Float32[ndarray, "n k d"]
+    """Of each of these steps, by the inverse dynamics; 0 before an episode's first."""
+    action: Float32[ndarray, "n k a"]
+    trust: Float64[ndarray, "n t"]
+    """After each action of the latest step; not a number before an episode's ``k``-th."""
+    streak: Int64[ndarray, "n"]
+    """Frames in a row, up to the latest, that are trusted too little."""
+    lost: Bool[ndarray, "n"]
+    """Where the episode was truncated for that."""
+
+    def select(self, worlds: Int64[ndarray, "m"]) -> "Trail":
+        return Trail(**{field.name: getattr(self, field.name)[worlds] for field in fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
 class Moment:
     """Where ``n`` imagined episodes stand, and what the ``t`` actions of the latest step led to.
 
@@ -43,6 +61,8 @@ class Moment:
     """Frames in a row, up to the latest, that look solved."""
     terminated: Bool[ndarray, "n"]
     truncated: Bool[ndarray, "n"]
+    trail: Trail | None = None
+    """What trust is judged by; ``None`` where it is not."""
 
     def __len__(self) -> int:
         return len(self.step)
@@ -67,6 +87,7 @@ class Moment:
             agent_pos=kept(self.agent_pos),
             probability=kept(self.probability),
             executed=np.zeros_like(self.executed),
+            trail=None if self.trail is None else replace(self.trail, trust=kept(self.trail.trust)),
         )
 
     def put(self, worlds: Int64[ndarray, "m"], part: "Moment") -> "Moment":
@@ -80,10 +101,13 @@ class Moment:
             copy[worlds] = values
             return copy
 
-        arrays: dict[str, Any] = {
-            field.name: changed(getattr(self, field.name), getattr(part, field.name))
-            for field in fields(self)
-            if field.name not in ("cohorts", "frames")
-        }
+        def arrays(into: Any, values: Any) -> dict[str, Any]:
+            return {
+                field.name: changed(getattr(into, field.name), getattr(values, field.name))
+                for field in fields(into)
+                if field.name not in ("cohorts", "frames", "trail")
+            }
+
         frames = {camera: changed(images, part.frames[camera]) for camera, images in self.frames.items()}
-        return replace(self, frames=frames, **arrays)
+        trail = None if self.trail is None else Trail(**arrays(self.trail, part.trail))
+        return replace(self, frames=frames, trail=trail, **arrays(self, part))

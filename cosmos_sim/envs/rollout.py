@@ -52,7 +52,8 @@ def rollouts(
     seed, so that neither the number of environments nor the other episodes change it, up to the rounding of batched
     arithmetic. An episode ends where its environment first reports ``terminated`` or ``truncated``, in mid-chunk too;
     what the environment says of it afterwards is ignored. It is a success if ``info["is_success"]`` (``terminated``
-    where there is none) held after any of its steps. ``info["success_probability"]`` is recorded where there is one.
+    where there is none) held after any of its steps. ``info["success_probability"]`` and ``info["trust"]`` are recorded
+    where there are such.
 
     In an environment whose step is a chunk of ``c`` actions the policy's chunks are played as they are, whatever their
     length, ``c`` actions at a time; ``info["chunk"]`` tells what each of them led to. A world of chunks takes as long
@@ -166,6 +167,10 @@ class _Clock:
     policy: _Stopwatch = field(default_factory=_Stopwatch)
 
 
+_TOLD = ("success_probability", "trust")
+"""What an environment may tell of every frame."""
+
+
 @dataclass
 class _Record:
     seed: int
@@ -173,6 +178,7 @@ class _Record:
     state: list[ndarray] = field(default_factory=list)
     action: list[ndarray] = field(default_factory=list)
     probability: list[float] = field(default_factory=list)
+    trust: list[float] = field(default_factory=list)
     success: bool = False
 
     def observe(self, observation: Observation, index: int) -> None:
@@ -186,16 +192,16 @@ class _Record:
         if chunk is None:
             taken = len(actions)
             self.observe(observation, index)
-            probability = info.get("success_probability")
-            seen = [] if probability is None else [probability[index]]
+            told = {name: info[name][index : index + 1] for name in _TOLD if name in info}
         else:
             taken = int(chunk["executed"][index])
             for k in range(taken):
                 pixels = {camera: chunk["pixels"][camera][:, k] for camera in observation["pixels"]}
                 self.observe({"pixels": pixels, "agent_pos": chunk["agent_pos"][:, k]}, index)
-            seen = chunk["success_probability"][index, :taken]
+            told = {name: chunk[name][index, :taken] for name in _TOLD if name in chunk}
         self.action.extend(np.array(actions[:taken], dtype=np.float32))
-        self.probability.extend(float(probability) for probability in seen)
+        self.probability.extend(float(value) for value in told.get("success_probability", ()))
+        self.trust.extend(float(value) for value in told.get("trust", ()))
         return taken
 
     def close(self) -> Rollout:
@@ -206,6 +212,7 @@ class _Record:
             success=self.success,
             seed=self.seed,
             success_probability=np.array(self.probability, dtype=np.float32) if self.probability else None,
+            trust=np.array(self.trust, dtype=np.float32) if self.trust else None,
         )
 
 

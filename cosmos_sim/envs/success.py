@@ -32,24 +32,35 @@ class SuccessRule:
 
         ``streak``: how many frames in a row, up to now, were above the threshold.
         """
-        executed = np.zeros_like(streak)
-        solved: ndarray = np.zeros(len(streak), dtype=bool)
-        for frame in probability.T:
-            going = ~solved & (executed < left)
-            streak = np.where(going, np.where(frame > self.threshold, streak + 1, 0), streak)
-            executed = executed + going
-            solved = solved | (going & (streak >= self.frames))
-        return Followed(streak, executed, solved)
+        return in_a_row(streak, probability > self.threshold, left, wanted=self.frames)
 
 
 @dataclass(frozen=True, eq=False)
 class Followed:
-    """Where ``n`` worlds stand after :meth:`SuccessRule.follow`."""
+    """Where ``n`` worlds stand after :func:`in_a_row`."""
 
     streak: Int64[ndarray, "n"]
     executed: Int64[ndarray, "n"]
     """Frames that belong to the episode: all, unless it ended among them."""
-    solved: Bool[ndarray, "n"]
+    met: Bool[ndarray, "n"]
+    """Whether the rule held for as many frames as it must: the episode ended so."""
+
+
+def in_a_row(
+    streak: Int64[ndarray, "n"], holds: Bool[ndarray, "n t"], left: Int64[ndarray, "n"], *, wanted: int
+) -> Followed:
+    """Count, in each of ``n`` worlds, the frames in a row in which something ``holds``, until they are ``wanted`` many.
+
+    ``streak``: how many they were up to now. ``left``: how many frames are looked at, at most.
+    """
+    executed = np.zeros_like(streak)
+    met: ndarray = np.zeros(len(streak), dtype=bool)
+    for frame in holds.T:
+        going = ~met & (executed < left)
+        streak = np.where(going, np.where(frame, streak + 1, 0), streak)
+        executed = executed + going
+        met = met | (going & (streak >= wanted))
+    return Followed(streak, executed, met)
 
 
 @dataclass(frozen=True)

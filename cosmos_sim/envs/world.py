@@ -44,15 +44,19 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
         1 on the step that solves the task, else 0.
     End
         ``terminated`` once the probability of success has been above ``success_threshold`` for ``success_frames``
-        consecutive frames; ``truncated`` after ``horizon`` actions. An episode may end at any action of a chunk, and
-        the observation is then the frame that this action led to. A step before the first reset or after the end is
+        consecutive frames; ``truncated`` after ``horizon`` actions and, with ``min_trust``, once trust has been below
+        it for ``trust_frames`` consecutive frames: then ``info["trust_lost"]``, and the task is not solved. An episode
+        may end at any action of a chunk, and the observation is then the frame that this action led to. A step before
+        the first reset or after the end is
         :class:`gymnasium.error.ResetNeeded`.
     Info
         ``is_success``, ``success_probability`` (after a step), ``seed`` (of the episode), ``start_seed`` (the
         simulator's seed that made the start frame, or its episode's index in a dataset) and ``task``, in words. After a
         step of ``c > 1`` actions also ``chunk``: ``pixels`` (``c h w 3`` a camera), ``agent_pos`` (``c n``) and
         ``success_probability`` (``c``) after each of them, and ``executed``, how many of them the episode took before
-        it ended; what was imagined after these is no part of it.
+        it ended; what was imagined after these is no part of it. With ``trust``, also ``trust``: the probability that
+        the frames of the last ``k`` actions (a chunk of the inverse dynamics) follow these, not a number before so many
+        were taken, and in ``chunk`` after each action; and ``trust_lost``, see *End*.
     Reset
         ``reset(seed=s)`` begins the episode of seed ``s``: its noise is drawn from ``s``, its start is number ``s``
         modulo the number of starts (with ``starts="twin"``, the twin's ``reset(seed=s)``). Without a seed the
@@ -71,6 +75,9 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
         world's success head; a world without one needs it). ``starts``: ``"world"`` (the start frames shipped with
         it), ``"twin"`` (fresh resets of the simulator), a LeRobot dataset's folder (the first frame of each episode) or
         a :class:`~cosmos_sim.data.starts.Starts`. ``success_threshold``, ``success_frames``: see *End*.
+        ``trust``: inverse dynamics that read the actions back off the frames, and their calibration: ``True`` for those
+        in the world's folder, a folder, or a :class:`~cosmos_sim.envs.trust.Trust` (``None``: none, which costs and
+        tells nothing). ``min_trust``, ``trust_frames`` (``None``: 4 where there is a ``min_trust``): see *End*.
         ``render_mode``: ``None`` or ``"rgb_array"``, all cameras side by side.
 
     Beyond Gymnasium, on ``env.unwrapped``: :meth:`save_state`, :meth:`restore_state` and :meth:`branch`, for planners,

@@ -1,6 +1,7 @@
 """An action-conditioned Predict2.5 as a world: an observation and a chunk of actions in, the chunk's frames out."""
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from cosmos_sim.world_model.sampler import seeded_noise
 from cosmos_sim.world_model.tokenizer import Tokenizer
 from cosmos_sim.world_model.tokenizer_folder import open_tokenizer, save_tokenizer
 from cosmos_sim.world_model.wan import WanTokenizer
+from cosmos_sim.world_model.world import INVERSE_DYNAMICS
 
 KIND, FORMAT = "predict-world", 1
 TOKENS = 512
@@ -88,6 +90,7 @@ class PredictWorld:
         context: what the network reads for text; the zero embedding of training's text dropout when not given.
         negative: embedding of a negative prompt, for a config with guidance, which needs ``context``, too. (NVIDIA's
             script guides by 7 from the embedding of its negative prompt to that of the empty one.)
+        inverse_dynamics: folder of those that read the actions back off its frames.
         sampling_steps: in place of the config's.
     """
 
@@ -101,12 +104,14 @@ class PredictWorld:
         negative: Float[Tensor, "1 l d"] | None = None,
         starts: Starts | None = None,
         card: str = "",
+        inverse_dynamics: Path | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         sampling_steps: int | None = None,
     ) -> None:
         _check(config.spec, tokenizer, dit.config)
         self.config, self.starts, self.card = config, starts, card
+        self.inverse_dynamics = inverse_dynamics
         self.sampling = config.sampling if sampling_steps is None else replace(config.sampling, steps=sampling_steps)
         self.device = select_device(str(device))
         self.dtype = select_dtype(dtype, self.device)
@@ -143,7 +148,8 @@ class PredictWorld:
         folder = find_folder(name, KIND)
         config = config_from_json(read_config(folder, KIND), where=str(folder / "config.json"))
         place = select_device(str(device))
-        starts, card, context = (folder / name for name in ("starts.safetensors", "README.md", "context.safetensors"))
+        names = "starts.safetensors", "README.md", "context.safetensors", INVERSE_DYNAMICS
+        starts, card, context, inverse_dynamics = (folder / name for name in names)
         return cls(
             config,
             open_tokenizer(folder / "tokenizer"),
@@ -151,6 +157,7 @@ class PredictWorld:
             **(read_tensors(context) if context.is_file() else {}),
             starts=Starts.load(starts) if starts.is_file() else None,
             card=card.read_text() if card.is_file() else "",
+            inverse_dynamics=inverse_dynamics if inverse_dynamics.is_dir() else None,
             device=place,
             dtype=dtype,
             sampling_steps=sampling_steps,
@@ -168,6 +175,7 @@ class PredictWorld:
             negative=self.negative,
             starts=self.starts,
             card=self.card,
+            inverse_dynamics=self.inverse_dynamics,
         )
 
     def reset(self, frames: Frames, state: Float32[ndarray, "b 0"], seeds: Sequence[int]) -> PredictState:
@@ -283,6 +291,7 @@ def save_world(
     negative: Float[Tensor, "1 l d"] | None = None,
     starts: Starts | None = None,
     card: str = "",
+    inverse_dynamics: Path | None = None,
 ) -> None:
     """Write a world's folder, whole or not at all, one tensor of the network in memory at a time.
 
@@ -300,6 +309,8 @@ def save_world(
             save_file(held, beside / "context.safetensors")
         if starts is not None:
             starts.save(beside / "starts.safetensors")
+        if inverse_dynamics is not None:
+            shutil.copytree(inverse_dynamics, beside / INVERSE_DYNAMICS)
         (beside / "README.md").write_text(card)
 
 

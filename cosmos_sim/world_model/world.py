@@ -1,6 +1,7 @@
 """A trained small world: frames and actions in, frames, proprioception and success out."""
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -26,6 +27,8 @@ from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
 from cosmos_sim.world_model.tokenizer_layout import lay_out
 
 FORMAT = 1
+INVERSE_DYNAMICS = "inverse_dynamics"
+"""In a world's folder: what reads the actions back off the frames that it imagines."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class World:
         *,
         starts: Starts | None = None,
         card: str = "",
+        inverse_dynamics: Path | None = None,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         sampling_steps: int | None = None,
@@ -115,6 +119,8 @@ class World:
         self.config = config
         self.starts = starts
         self.card = card
+        self.inverse_dynamics = inverse_dynamics
+        """Folder of those that read the actions back off its frames; ``None`` where there are none."""
         self.device = select_device(str(device))
         self.dtype = select_dtype(dtype, self.device)
         self.times = euler_times(config.sampling_steps if sampling_steps is None else sampling_steps)
@@ -159,12 +165,14 @@ class World:
         networks = read_networks(folder)
         starts = folder / "starts.safetensors"
         card = folder / "README.md"
+        inverse_dynamics = folder / INVERSE_DYNAMICS
         return cls(
             networks.config,
             networks.tokenizer,
             networks.dynamics,
             starts=Starts.load(starts) if starts.is_file() else None,
             card=card.read_text() if card.is_file() else "",
+            inverse_dynamics=inverse_dynamics if inverse_dynamics.is_dir() else None,
             device=device,
             dtype=dtype,
             sampling_steps=sampling_steps,
@@ -180,6 +188,8 @@ class World:
             save_file(_stored(self.dynamics), beside / "dynamics.safetensors")
             if self.starts is not None:
                 self.starts.save(beside / "starts.safetensors")
+            if self.inverse_dynamics is not None:
+                shutil.copytree(self.inverse_dynamics, beside / INVERSE_DYNAMICS)
             (beside / "README.md").write_text(self.card)
 
     @torch.inference_mode()
