@@ -86,12 +86,12 @@ class Hand:
     def turn_to(self, name: str, *, is_long: bool = False) -> float:
         """Radians about the vertical by which the fingers are off the nearest faces of the box ``name``.
 
-        Of one that ``is_long`` these are the two that its own x axis goes through.
+        Of one that ``is_long`` along its own x axis these are the two long ones.
         """
-        fingers = self.rotation.apply([0.0, 1.0, 0.0])
+        across = self.rotation.apply([0.0, 1.0, 0.0])  # the fingers open along the hand's x axis
         sides = Rotation.from_quat(self._state[f"{name}_quat"]).as_matrix()
         side = sides[:, 0 if is_long else np.argmin(np.abs(sides[2]))]
-        angle = np.arctan2(side[1], side[0]) - np.arctan2(fingers[1], fingers[0])
+        angle = np.arctan2(side[1], side[0]) - np.arctan2(across[1], across[0])
         period = np.pi if is_long else np.pi / 2
         return float((angle + period / 2) % period - period / 2)
 

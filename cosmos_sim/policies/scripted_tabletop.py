@@ -20,8 +20,8 @@ from cosmos_sim.policies.scripted_tasks import (
 )
 
 _MOVABLE = ("cube", "can", "block")
-_PUSHED_AT = 0.022
-"""Height above the table at which things are pushed, in metres: low, so that they do not tip."""
+_LOW = 0.027
+"""How near the table, in metres, the finger tips go: lower, the palm would touch tall things around."""
 _PUSHER = 0.035
 """From the middle of closed fingers to what they are just not touching."""
 
@@ -49,7 +49,7 @@ def play_about(hand: Hand, instruction: str) -> Script:
 
 def _errand(hand: Hand, instruction: str) -> Errand:
     x, y, z = hand.state["thing_size"]
-    thing = Errand(thing="thing", grasp=max(0.0, z - 0.024), is_long=bool(y > 1.3 * x))
+    thing = Errand(thing="thing", grasp=max(0.0, _LOW - z), is_long=bool(x > 1.3 * y))
     if instruction.startswith("lift"):
         return thing
     beside = (2 * (hand["target"] - hand["goal"]) * [1.0, 1.0, 0.0],) if " of the " in instruction else ()
@@ -77,7 +77,7 @@ def _push(hand: Hand, name: str) -> Script:
     goal = hand[name] + max(0.0, (hand["goal"] - hand["thing"]) @ way) * way
     missed = hand.generator.normal(0.0, hand.habits.aim) * np.cross(way, [0.0, 0.0, 1.0])
     low = hand[name] - (_extent(hand, name, way) + _PUSHER) * way + missed
-    low[2] = hand["target"][2] - hand.state["thing_size"][2] + _PUSHED_AT
+    low[2] = hand["target"][2] - hand.state["thing_size"][2] + _LOW
     yield from go(hand, above(low, 0.09), grip=CLOSED, pace=pace, tolerance=0.02)
     yield from go(hand, low, grip=CLOSED, pace=pace, steps=12)
     for _ in range(25):
@@ -122,7 +122,7 @@ def _blunders(hand: Hand, instruction: str, errand: Errand) -> list[Callable[[],
     ways: list[Callable[[], Script]] = [lambda mishap=mishap: mishap(hand, errand) for mishap in MISHAPS]
     pushes = instruction.startswith("push")
     for name in _others(hand)[:2]:
-        other = replace(errand, thing=name, grasp=0.0, is_long=name.startswith("block"))
+        other = replace(errand, thing=name, grasp=0.005, is_long=name.startswith("block"))
         ways += [lambda other=other: _push(hand, other.thing) if pushes else _mistake(hand, other)] * 2
     if errand.place is not None and not pushes:
         ways += [lambda: wrong_place(hand, errand)] * 2

@@ -28,7 +28,7 @@ class Errand:
     is_box: bool = True
     """Whether the fingers have to be turned to its faces."""
     is_long: bool = False
-    """Whether it fits between the fingers along its own x axis only."""
+    """Whether it is too long to fit between the fingers along its own x axis."""
     elsewhere: tuple[Point, ...] = ()
     """Displacements from the place to other places that are wrong."""
 

@@ -28,7 +28,7 @@ FINGER_ROOM = 0.038
 _BEHIND = 0.055
 """How far behind an object the hand comes down to push it."""
 _TURNS: dict[str, float] = {"cube": np.pi / 4, "can": 0.0, "block": np.pi / 4, "bowl": 0.0, "tray": np.pi / 9}
-"""How far each shape may be turned about the vertical from where the open fingers are on its two narrow sides."""
+"""How far each shape may be turned about the vertical from where the open fingers go along its narrow side."""
 
 
 @dataclass(frozen=True)
