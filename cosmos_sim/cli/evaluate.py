@@ -21,6 +21,8 @@ def evaluate(
     device: str | None = None,
     sampling_steps: int | None = None,
     batch: int = 16,
+    trust: str = "auto",
+    min_trust: float | None = None,
 ) -> None:
     """Evaluate policies in closed loop inside a learned world, and beside the simulator.
 
@@ -38,11 +40,17 @@ def evaluate(
         device: cpu, cuda, ...; a GPU where there is one by default.
         sampling_steps: Evaluations of the world's transformer a frame; the world's own by default.
         batch: Imagined episodes at once.
+        trust: Inverse dynamics that judge whether imagined frames follow the actions: a folder, name or hub id; auto
+            takes those in the world's folder, if there are any; none does without.
+        min_trust: A success counts only where trust was not below this for 4 frames in a row, in the part of the
+            report that takes trust into account; 0.3 by default. Episodes stay the same.
     """
     from cosmos_sim.evaluation.table import text_report
 
     try:
-        report = _run(policies, world, truth, episodes, seeds, out, horizon, device, sampling_steps, batch)
+        report = _run(
+            policies, world, truth, episodes, seeds, out, horizon, device, sampling_steps, batch, trust, min_trust
+        )
     except KeyboardInterrupt:
         print(f"\nstopped; what is done is kept in {out / 'episodes'}, and the same command goes on from there")
         raise
@@ -61,8 +69,11 @@ def _run(
     device: str | None,
     sampling_steps: int | None,
     batch: int,
+    trust: str,
+    min_trust: float | None,
 ) -> "Report":
     from cosmos_sim.data.pretrained import shipped
+    from cosmos_sim.envs.trust import TrustRule
     from cosmos_sim.evaluation.evaluate import Study, run_study
     from cosmos_sim.evaluation.replay import replays
     from cosmos_sim.evaluation.sides import (
@@ -70,6 +81,7 @@ def _run(
         load_world,
         start_seeds,
         task_text,
+        trust_folder,
         twin_side,
         twin_task,
         world_side,
@@ -90,18 +102,26 @@ def _run(
             raise ValueError(
                 f"worlds of different tasks: {world[0]!r} {first.spec.task!r}, {name!r} {found.spec.task!r}"
             )
+    judges = {name: trust_folder(trust, found) for name, found in worlds.items()}
+    rule = None
+    if any(judges.values()):
+        rule = TrustRule() if min_trust is None else TrustRule(min_trust)
+    elif min_trust is not None:
+        raise ValueError(f"min_trust={min_trust} would be ignored: no world has calibrated inverse dynamics")
     steps = first.spec.horizon if horizon is None else horizon
     task = twin_task(first.spec.task) if truth == "twin" else None
     study = Study(
         contenders=contenders(names, device=first.device.type),
         worlds=[
-            world_side(name, found, content, horizon=steps, width=batch) for name, (found, content) in loaded.items()
+            world_side(name, found, content, horizon=steps, width=batch, trust=judges[name])
+            for name, (found, content) in loaded.items()
         ],
         truth=None if task is None else twin_side(task, horizon=steps),
         seeds=start_seeds(worlds, episodes=episodes, seeds=seeds),
         task=task_text(first.spec.task),
         horizon=steps,
         replay=None if task is None else lambda outcomes: replays(task, outcomes, cache=out / "replays.json"),
+        trust=rule,
     )
     settings = {
         "policies": list(names),
@@ -112,6 +132,8 @@ def _run(
         "precision": str(first.dtype).removeprefix("torch."),
         "sampling steps": len(first.times) - 1,
         "batch": batch,
+        "trust": trust,
+        "min_trust": None if rule is None else rule.minimum,
     }
     with _Bars() as bars:
         return run_study(study, out, settings=settings, watch=bars)

@@ -66,10 +66,11 @@ def episode_card(report: Report, outcomes: Outcomes, policy: int, episode: int, 
         kind = "truth" if side == report.truth else "world"
         mark = ("good", "✓", f"solved after {told.steps} steps") if told.success else ("bad", "✗", "not solved")
         line = "" if told.success_probability is None else spark(told.success_probability, longest)
+        doubt = "" if told.trust_lost is None else f' <span class="bad">trust lost after {told.trust_lost} steps</span>'
         figures.append(
             f'<figure><video muted playsinline preload="none" poster="data:image/jpeg;base64,{encode(kept.poster)}" '
             f'data-mp4="{encode(kept.video)}"></video><figcaption><span class="side {kind}">{escape(side)}</span> '
-            f'<span class="{mark[0]}">{mark[1]} {mark[2]}</span></figcaption>'
+            f'<span class="{mark[0]}">{mark[1]} {mark[2]}</span>{doubt}</figcaption>'
             f'<div class="spark-box">{line}</div></figure>'
         )
     keys = verdicts(report, policy, episode)

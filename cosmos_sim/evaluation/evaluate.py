@@ -10,6 +10,7 @@ from typing import Any
 
 import cosmos_sim
 from cosmos_sim.envs.rollout import Progress
+from cosmos_sim.envs.trust import TrustRule
 from cosmos_sim.evaluation.html import write_page
 from cosmos_sim.evaluation.outcome import Outcome, OutcomeStore
 from cosmos_sim.evaluation.report import (
@@ -43,6 +44,8 @@ class Study:
     horizon: int
     replay: Replay | None = None
     """The true verdicts of imagined episodes' actions; needs a truth."""
+    trust: TrustRule | None = None
+    """When trust in an imagined episode is lost, in worlds that tell it; the report then says what that changes."""
 
     def __post_init__(self) -> None:
         for what, names in (
@@ -90,7 +93,7 @@ def run_study(
         seeds=[int(seed) for seed in study.seeds],
         worlds=[side.name for side in study.worlds],
         truth=None if study.truth is None else study.truth.name,
-        policies=policy_results(outcomes),
+        policies=policy_results(outcomes, study.trust),
         comparisons=_comparisons(study, outcomes),
         throughput=throughput(outcomes),
         settings=dict(settings or {}),
@@ -121,7 +124,7 @@ def _comparisons(study: Study, outcomes: Outcomes) -> list[Comparison]:
         if study.replay is not None:
             replayed = {policy: study.replay(episodes) for policy, episodes in outcomes[side.name].items()}
         steps = quarters(study.horizon)
-        results.append(compare(side.name, study.truth.name, outcomes, replayed, horizons=steps))
+        results.append(compare(side.name, study.truth.name, outcomes, replayed, horizons=steps, trust=study.trust))
     return results
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from cosmos_sim.evaluation.cards import choose, episode_card, filters
 from cosmos_sim.evaluation.chart import Point, interval_bar, scatter
 from cosmos_sim.evaluation.report import Comparison, Outcomes, Report, write_whole
-from cosmos_sim.evaluation.table import AGREEMENT_ROWS, few_policies, figure_text, horizon_rows
+from cosmos_sim.evaluation.table import (
+    AGREEMENT_ROWS,
+    few_policies,
+    figure_text,
+    horizon_rows,
+    trusted_rows,
+    trusted_text,
+)
 from cosmos_sim.metrics.confusion import Confusion
 
 
@@ -60,14 +67,17 @@ def _tiles(report: Report) -> str:
     for comparison in report.comparisons:
         result = comparison.agreement
         several = f" · {comparison.world}" if len(report.comparisons) > 1 else ""
-        same = comparison.verdicts.true_positive + comparison.verdicts.true_negative
         low, high = result.pearson.low, result.pearson.high
         interval = f"95% [{low:.2f}, {high:.2f}]" if low is not None and high is not None else "no interval"
         tiles += [
             (f"Pearson r{several}", _number(result.pearson.value, ".2f"), f"k = {result.policies}, {interval}"),
             ("mean difference of rates", _points(result.mean_absolute_difference.value, ""), "absolute"),
             ("signed bias", _points(result.bias.value, "+"), _kind(result.bias.value)),
-            ("same verdict", f"{same}<small>/{comparison.verdicts.total}</small>", "episode by episode"),
+            (
+                "same verdict",
+                f"{comparison.verdicts.right}<small>/{comparison.verdicts.total}</small>",
+                "episode by episode",
+            ),
         ]
     for speed in report.throughput:
         if speed.side != report.truth:
@@ -129,7 +139,7 @@ def _agreement(report: Report, comparison: Comparison) -> str:
         f'<p class="aside">{escape(few_policies(result.policies))}</p>'
         f'<div class="split"><figure>{chart}</figure><div class="scroll"><table class="agreement">'
         f"<tbody>{''.join(rows)}</tbody></table></div></div>"
-        f"{_horizons(comparison)}"
+        f"{_horizons(comparison)}{_trusted(comparison)}"
         f'<h3>Verdicts of the success head</h3><div class="confusions">'
         f"{_confusion(comparison.verdicts, 'Closed loop', 'The policy acts on either side, from the same start.')}"
         f"{replay}</div></section>"
@@ -137,16 +147,28 @@ def _agreement(report: Report, comparison: Comparison) -> str:
 
 
 def _horizons(comparison: Comparison) -> str:
-    header, rows = horizon_rows(comparison)
+    return (
+        "<h3>Agreement by horizon</h3>"
+        '<p class="aside">Only success within so many steps counts, on either side.</p>'
+        f"{_figures(*horizon_rows(comparison))}"
+    )
+
+
+def _trusted(comparison: Comparison) -> str:
+    if comparison.trusted is None:
+        return ""
+    return (
+        f'<h3>Agreement with trust</h3><p class="aside">{escape(trusted_text(comparison.trusted))}.</p>'
+        f"{_figures(*trusted_rows(comparison, comparison.trusted))}"
+    )
+
+
+def _figures(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f'<th class="number">{escape(name)}</th>' for name in header)
     body = "".join(
         "<tr>" + "".join(f'<td class="number">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows
     )
-    return (
-        "<h3>Agreement by horizon</h3>"
-        '<p class="aside">Only success within so many steps counts, on either side.</p>'
-        f'<div class="scroll"><table class="rates"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    return f'<div class="scroll"><table class="rates"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _confusion(table: Confusion, title: str, meaning: str) -> str:

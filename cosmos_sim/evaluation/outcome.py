@@ -29,6 +29,8 @@ class Outcome:
     action: Float32[ndarray, "t a"]
     probability: Float32[ndarray, "t"] | None
     """The success head's output after each step; ``None`` where there is no such head."""
+    trust: Float32[ndarray, "t"] | None
+    """After each step, not a number before there is any; ``None`` on a side that nothing judges."""
     video: bytes
     """All cameras side by side, MP4."""
     poster: bytes
@@ -49,6 +51,7 @@ class Outcome:
             state=rollout.state,
             action=rollout.action,
             probability=rollout.success_probability,
+            trust=rollout.trust,
             video=mp4(video, fps=fps),
             poster=jpeg(video[0]),
             env_seconds=env_seconds,
@@ -80,6 +83,7 @@ class OutcomeStore:
                     state=file["state"],
                     action=file["action"],
                     probability=file.get("probability"),
+                    trust=file.get("trust"),
                     video=file["video"].tobytes(),
                     poster=file["poster"].tobytes(),
                     env_seconds=float(file["env_seconds"]),
@@ -100,8 +104,9 @@ class OutcomeStore:
             "env_seconds": np.array(outcome.env_seconds),
             "policy_seconds": np.array(outcome.policy_seconds),
         }
-        if outcome.probability is not None:
-            arrays["probability"] = outcome.probability
+        for name, values in (("probability", outcome.probability), ("trust", outcome.trust)):
+            if values is not None:
+                arrays[name] = values
         with new_file(path) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 

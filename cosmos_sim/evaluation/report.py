@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cosmos_sim.data.files import new_file
+from cosmos_sim.envs.trust import TrustRule
 from cosmos_sim.evaluation.outcome import Outcome
+from cosmos_sim.evaluation.trusted import Trusted, believed, is_judged, lost_at
 from cosmos_sim.metrics.agreement import Agreement, agreement
 from cosmos_sim.metrics.confusion import Confusion, confusion
 from cosmos_sim.metrics.intervals import Interval, clopper_pearson, mcnemar_exact, wilson
@@ -45,6 +47,10 @@ class Episode:
     steps: int
     success_probability: list[float] | None
     """The success head's output after each step; ``None`` on a side without one."""
+    trust: list[float] | None = None
+    """After each step, not a number (in JSON: null) before there is any; ``None`` on a side that nothing judges."""
+    trust_lost: int | None = None
+    """The step after which trust was lost."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class SideResult:
 
     rate: Rate
     episodes: list[Episode]
+    trusted: Rate | None = None
+    """The rate when successes count only where trust held; ``None`` on a side that nothing judges."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,8 @@ class Comparison:
     start_difference: float
     """Largest absolute difference of proprioception between the sides' start states, in its own units."""
     pairings: list[Pairing]
+    trusted: Trusted | None = None
+    """The same when an imagined success counts only where trust held; ``None`` where nothing judged that."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +164,9 @@ def compare(
     replayed: Mapping[str, Sequence[bool]] | None = None,
     *,
     horizons: Sequence[int],
+    trust: TrustRule | None = None,
 ) -> Comparison:
-    """Judge the side ``world`` by the side ``truth``.
+    """Judge the side ``world`` by the side ``truth``, and once more with ``trust`` where that was recorded.
 
     ``replayed`` holds, by policy, the true verdicts of the actions taken in the world. ``horizons`` are the steps at
     which agreement is told, the last one that of the episodes.
@@ -184,7 +195,7 @@ def compare(
     none = Confusion(0, 0, 0, 0)
     replay_tables = [pairing.replay for pairing in pairings if pairing.replay is not None]
     by_horizon = [at_horizon(outcomes[truth], outcomes[world], steps) for steps in horizons]
-    return Comparison(
+    found = Comparison(
         world=world,
         truth=truth,
         agreement=by_horizon[-1].agreement,
@@ -193,6 +204,29 @@ def compare(
         replay=sum(replay_tables, none) if replay_tables else None,
         start_difference=max(starts),
         pairings=pairings,
+    )
+    return found if trust is None else replace(found, trusted=_trusted(found, outcomes, replayed, trust))
+
+
+def _trusted(
+    found: Comparison, outcomes: Outcomes, replayed: Mapping[str, Sequence[bool]] | None, trust: TrustRule
+) -> Trusted | None:
+    imagined = outcomes[found.world]
+    if not is_judged(imagined):
+        return None
+    kept = {policy: [believed(outcome, trust) for outcome in episodes] for policy, episodes in imagined.items()}
+    again = compare(
+        found.world, found.truth, {**outcomes, found.world: kept}, replayed, horizons=[found.horizons[-1].steps]
+    )
+    doubted = [one for episodes in imagined.values() for one in episodes if lost_at(one, trust) is not None]
+    return Trusted(
+        rule=trust,
+        episodes=found.verdicts.total,
+        lost=len(doubted),
+        withdrawn=sum(outcome.success for outcome in doubted),
+        agreement=again.agreement,
+        verdicts=again.verdicts,
+        replay=again.replay,
     )
 
 
@@ -210,11 +244,11 @@ def quarters(horizon: int) -> list[int]:
     return sorted({-(-horizon * quarter // 4) for quarter in (1, 2, 3, 4)})
 
 
-def policy_results(outcomes: Outcomes) -> list[PolicyResult]:
-    """Rates and raw outcomes of every policy on every side."""
+def policy_results(outcomes: Outcomes, trust: TrustRule | None = None) -> list[PolicyResult]:
+    """Rates and raw outcomes of every policy on every side, with ``trust`` also where that was recorded."""
     policies = list(next(iter(outcomes.values())))
     return [
-        PolicyResult(policy, {side: _side_result(by_policy[policy]) for side, by_policy in outcomes.items()})
+        PolicyResult(policy, {side: _side_result(by_policy[policy], trust) for side, by_policy in outcomes.items()})
         for policy in policies
     ]
 
@@ -242,17 +276,26 @@ def write_whole(path: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _side_result(outcomes: Sequence[Outcome]) -> SideResult:
+def _side_result(outcomes: Sequence[Outcome], trust: TrustRule | None) -> SideResult:
     episodes = [
         Episode(
             outcome.seed,
             outcome.success,
             len(outcome),
-            None if outcome.probability is None else [round(float(p), 4) for p in outcome.probability],
+            _rounded(outcome.probability),
+            _rounded(outcome.trust),
+            None if trust is None else lost_at(outcome, trust),
         )
         for outcome in outcomes
     ]
-    return SideResult(Rate.of(sum(outcome.success for outcome in outcomes), len(outcomes)), episodes)
+    trusted = None
+    if trust is not None and any(outcome.trust is not None for outcome in outcomes):
+        trusted = Rate.of(sum(believed(outcome, trust).success for outcome in outcomes), len(outcomes))
+    return SideResult(Rate.of(sum(outcome.success for outcome in outcomes), len(outcomes)), episodes, trusted)
+
+
+def _rounded(values: np.ndarray | None) -> list[float] | None:
+    return None if values is None else [round(float(value), 4) for value in values]
 
 
 def _successes(outcomes: Sequence[Outcome], *, within: int | None = None) -> np.ndarray:

@@ -13,6 +13,8 @@ from gymnasium.vector import VectorEnv
 import cosmos_sim
 from cosmos_sim.data.pretrained import find_folder
 from cosmos_sim.data.starts import Starts
+from cosmos_sim.envs.trust import Trust
+from cosmos_sim.envs.trust_calibration import FILE
 from cosmos_sim.evaluation.outcome import fingerprint
 from cosmos_sim.evaluation.run import Contender, Side
 from cosmos_sim.types import Policy
@@ -62,18 +64,42 @@ def load_world(name: str, *, device: str | None = None, sampling_steps: int | No
     return World.from_pretrained(folder, device=device or "auto", sampling_steps=sampling_steps), fingerprint(folder)
 
 
+def trust_folder(trust: str, world: World) -> Path | None:
+    """What judges whether a world's frames follow the actions: its own inverse dynamics, if they are calibrated, for
+    ``trust="auto"``, nothing for ``"none"``, or the inverse dynamics of that name, folder or hub id.
+
+    Raises :class:`ValueError` where there is none of that name.
+    """
+    if trust == "auto":
+        own = world.inverse_dynamics
+        return own if own is not None and (own / FILE).is_file() else None
+    return None if trust == "none" else find_folder(trust, "inverse dynamics")
+
+
 def world_side(
-    name: str, world: World, content: str, *, horizon: int, width: int, twin_starts: Starts | None = None
+    name: str,
+    world: World,
+    content: str,
+    *,
+    horizon: int,
+    width: int,
+    twin_starts: Starts | None = None,
+    trust: Path | None = None,
 ) -> Side:
     """A learned world; every episode begins from the start frame that its seed made in the simulator.
 
     Start frames are those shipped with the world, or ``twin_starts``, which this machine's simulator has made.
+    ``trust`` is the folder of calibrated inverse dynamics that judge the frames; they do not change the episodes.
     """
+    judge = None if trust is None else Trust.from_pretrained(trust, device=world.device)
+    if judge is not None:
+        judge.check(world.spec)
 
     def make(count: int) -> VectorEnv:
         from cosmos_sim.envs.held import HeldWorlds
 
-        return HeldWorlds(count, world, horizon=horizon, starts="world" if twin_starts is None else twin_starts)
+        starts = "world" if twin_starts is None else twin_starts
+        return HeldWorlds(count, world, horizon=horizon, starts=starts, trust=judge)
 
     def options(seeds: Sequence[int]) -> Mapping[str, Any]:
         return {"twin_seed": [int(seed) for seed in seeds]}
@@ -88,6 +114,8 @@ def world_side(
         "sampling_steps": len(world.times) - 1,
         "starts": "world" if twin_starts is None else simulator_versions(),
     }
+    if trust is not None:
+        identity["trust"] = fingerprint(trust)
     return Side(_called(Path(name)), identity, world.spec.fps, width, make, options)
 
 

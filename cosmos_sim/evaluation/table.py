@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cosmos_sim.evaluation.report import Comparison, Pairing, Rate, Report
+from cosmos_sim.evaluation.trusted import Trusted, trust_text
 from cosmos_sim.metrics.agreement import Figure
 from cosmos_sim.metrics.confusion import Confusion
 
@@ -45,6 +46,8 @@ def _rates(report: Report, sides: Sequence[str]) -> str:
     header = ["policy"]
     for side in sides:
         header += ["truth: " + side if side == report.truth else "world: " + side, ""]
+        if report.policies[0].sides[side].trusted is not None:
+            header += ["with trust", ""]
     for comparison in report.comparisons:
         several = f" ({comparison.world})" if len(report.comparisons) > 1 else ""
         header += [f"world - truth{several}", f"same verdict{several}"]
@@ -53,6 +56,8 @@ def _rates(report: Report, sides: Sequence[str]) -> str:
         row = [policy.name]
         for side in sides:
             row += _rate(policy.sides[side].rate)
+            if (trusted := policy.sides[side].trusted) is not None:
+                row += _rate(trusted)
         for comparison in report.comparisons:
             row += _pair(comparison.pairings[index])
         rows.append(row)
@@ -66,7 +71,7 @@ def _rate(rate: Rate) -> list[str]:
 
 def _pair(pairing: Pairing) -> list[str]:
     table = pairing.verdicts
-    return [f"{100 * pairing.difference:+4.0f} points", f"{table.true_positive + table.true_negative}/{table.total}"]
+    return [f"{100 * pairing.difference:+4.0f} points", f"{table.right}/{table.total}"]
 
 
 def _comparison(report: Report, comparison: Comparison) -> str:
@@ -82,8 +87,11 @@ def _comparison(report: Report, comparison: Comparison) -> str:
         if figure.note and figure.note not in meaning:
             lines.append(f"  {'':<21} {'':<24} note: {figure.note}")
     lines.append(f"  {few_policies(k)}")
-    lines += ["", "Agreement by horizon: success within so many steps, on either side", horizon_table(comparison)]
+    lines += ["", "Agreement by horizon: success within so many steps, on either side"]
+    lines.append(_indented(*horizon_rows(comparison)))
     lines += ["", "Verdicts of the success head, episode by episode", *_confusions(comparison)]
+    if comparison.trusted is not None:
+        lines += ["", trusted_text(comparison.trusted), _indented(*trusted_rows(comparison, comparison.trusted))]
     if comparison.start_difference > 1e-3:
         lines.append(f"  warning: the two sides' start states differ by up to {comparison.start_difference:.3g}")
     return "\n".join(lines)
@@ -100,9 +108,29 @@ def horizon_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def horizon_table(comparison: Comparison) -> str:
-    """:func:`horizon_rows` as indented text."""
-    return "\n".join("  " + line for line in grid(*horizon_rows(comparison)).splitlines())
+def trusted_text(trusted: Trusted) -> str:
+    """What trust changes, in words."""
+    share = f"it was lost in {trusted.lost} of {trusted.episodes} imagined episodes"
+    count = trusted.withdrawn
+    taken = "none of them successes" if not count else f"{count} of them {_plural('success', count)} until then"
+    return f"With trust: {trust_text(trusted.rule)}; {share}, {taken}"
+
+
+def trusted_rows(comparison: Comparison, trusted: Trusted) -> tuple[list[str], list[list[str]]]:
+    """Agreement without and with trust: a header, and a row for each figure."""
+    rows = [
+        [label.strip(), *(figure_text(getattr(agreement, field), field) for agreement in pair)]
+        for label, field, _ in AGREEMENT_ROWS
+        if not field.startswith("lucky") and field != "truth_spread"
+        for pair in [(comparison.agreement, trusted.agreement)]
+    ]
+    rows.append(
+        ["same verdict", *(f"{table.right}/{table.total}" for table in (comparison.verdicts, trusted.verdicts))]
+    )
+    if comparison.replay is not None and trusted.replay is not None:
+        tables = comparison.replay, trusted.replay
+        rows.append(["same actions, same verdict", *(f"{table.right}/{table.total}" for table in tables)])
+    return ["", "without trust", "with trust"], rows
 
 
 def few_policies(k: int) -> str:
@@ -166,7 +194,11 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([title, "  ".join("-" * width for width in widths), *lines])
 
 
+def _indented(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("  " + line for line in grid(header, rows).splitlines())
+
+
 def _plural(word: str, count: int) -> str:
     if count == 1:
         return word
-    return word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return word[:-1] + "ies" if word.endswith("y") else word + ("es" if word.endswith("s") else "s")

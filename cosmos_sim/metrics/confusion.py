@@ -21,9 +21,14 @@ class Confusion:
         return self.true_positive + self.false_positive + self.false_negative + self.true_negative
 
     @property
+    def right(self) -> int:
+        """Verdicts that are right."""
+        return self.true_positive + self.true_negative
+
+    @property
     def accuracy(self) -> float | None:
         """Share of verdicts that are right."""
-        return _share(self.true_positive + self.true_negative, self.total)
+        return _share(self.right, self.total)
 
     @property
     def recall(self) -> float | None:
