@@ -17,6 +17,7 @@ def collect(
     skills: str = "",
     scenes: str | None = None,
     annotate: bool = False,
+    split: str | None = None,
 ) -> None:
     """Record episodes of the simulator twin, by scripted or trained policies, as a LeRobot dataset.
 
@@ -24,7 +25,7 @@ def collect(
     the same dataset whatever the number of workers.
 
     Args:
-        task: Lift, Stack or PickPlaceCan.
+        task: Lift, Stack, PickPlaceCan or Tabletop.
         episodes: How many episodes to record.
         out: The folder of the dataset, which must not exist yet.
         seed: Which collection; each has starts of its own, none of which evaluation uses.
@@ -36,20 +37,23 @@ def collect(
         scenes: What the episodes look like: random (another table, colours, light and background in each), or one scene
             by its name, such as base; robosuite's own look by default. Lift only.
         annotate: Also keep true depth and segments of all images.
+        split: Where the instructions of Tabletop, its objects and looks are drawn from: seen (the default),
+            unseen_objects, unseen_behaviours or unseen_environments. Each episode's task is its instruction.
     """
     from cosmos_sim.collection.collect import collect as run
     from cosmos_sim.collection.plan import CollectionConfig, parse_shares
-    from cosmos_sim.envs.twin.tasks import find_task
+    from cosmos_sim.envs.twin.tasks import find_split, find_task
 
-    horizon = find_task(task).horizon
+    spec = find_task(task)
     config = CollectionConfig(
         task=task,
         episodes=episodes,
         seed=seed,
-        length=horizon if length is None else length,
+        length=spec.horizon if length is None else length,
         shares=parse_shares(skills),
         scenes=scenes,
         annotate=annotate,
+        split=find_split(spec, split),
     )
     collected = run(config, out, workers=workers)
     if collected.new == 0:

@@ -16,8 +16,8 @@ configs:
 
 # {task}: {episodes} episodes in the simulator twin
 
-A Franka Panda in robosuite's {task}, {length} steps at 10 Hz each, recorded on after the task is solved. The actors are
-{actors}, so that the data hold failures as well as successes.
+A Franka Panda in the simulator twin's task {task}, {length} steps at 10 Hz each, recorded on after the task is solved.
+The actors are {actors}, so that the data hold failures as well as successes.
 
 | actor | share asked | episodes | solved |
 |---|---|---|---|
@@ -57,6 +57,7 @@ _SCENES = (
     " Each episode has a scene of its own: its look is in `meta/collection.json`, in words in `meta/captions.jsonl`."
 )
 _SCENE = " All show the scene `{scenes}`, in words in `meta/captions.jsonl`."
+_TOLD = " Each episode's task is its instruction, one of {told} different ones of the split `{split}`."
 _ANNOTATED = """
 
 `meta/annotations/episode_*.npz` holds the true depth (`depth.<camera>`, millimetres along the optical axis) and the
@@ -73,6 +74,10 @@ def card(config: CollectionConfig, episodes: Sequence[Mapping[str, object]]) -> 
     if config.scenes is not None:
         extras += _SCENES if config.scenes == RANDOM else _SCENE.format(scenes=config.scenes)
         options += f" --scenes {config.scenes}"
+    if config.split is not None:
+        told = len({episode["instruction"] for episode in episodes})
+        extras += _TOLD.format(told=told, split=config.split)
+        options += f" --split {config.split}"
     if config.annotate:
         extras += _ANNOTATED
         options += " --annotate"

@@ -43,8 +43,9 @@ def collect(config: CollectionConfig, out: str | Path, *, workers: int = 1, prog
 
     Episodes are staged one by one in ``<out>.collecting`` (6 MB each for 60 steps), so that a process killed at any
     moment is continued by the same call; ``out`` is whole or is not there. ``meta/collection.json`` tells the seed, the
-    skill, the success and the scene of each episode, ``meta/simulator_state.npz`` the twin's true state at each row,
-    ``meta/captions.jsonl`` the scenes in words, and ``meta/annotations`` true depth and segments if they are asked for.
+    skill, the success, the scene and the instruction of each episode, ``meta/simulator_state.npz`` the twin's true
+    state at each row, ``meta/captions.jsonl`` the scenes in words, and ``meta/annotations`` true depth and segments if
+    they are asked for.
 
     Returns:
         What is at ``out``; if it was complete before, nothing is done.
@@ -148,7 +149,7 @@ def _start_worker(config: CollectionConfig, staging: Staging) -> None:
     from cosmos_sim.envs.twin.env import CosmosTwin
 
     scene = plan_scene(config, 0)
-    twin = CosmosTwin(config.task, horizon=config.length, terminate_on_success=False, scene=scene)
+    twin = CosmosTwin(config.task, horizon=config.length, terminate_on_success=False, scene=scene, split=config.split)
     _worker = _Worker(config, staging, twin, {})
 
 
@@ -187,6 +188,8 @@ def _assemble(config: CollectionConfig, staging: Staging, out: Path, *, progress
             entries.append(
                 asdict(plan) | {"success": len(solved) > 0, "solved_at": int(solved[0]) if len(solved) else None}
             )
+            if config.split is not None:
+                entries[-1]["instruction"] = episode.task
             truths.append(dict(episode.info["truth"]))
             if "scene" in episode.info:
                 entries[-1]["scene"] = episode.info["scene"].to_dict()

@@ -14,7 +14,7 @@ from cosmos_sim.data.work_folder import differences
 from cosmos_sim.envs.twin.random_scenes import random_scene
 from cosmos_sim.envs.twin.scene import Scene
 from cosmos_sim.envs.twin.scenes import find_scene
-from cosmos_sim.envs.twin.tasks import find_task
+from cosmos_sim.envs.twin.tasks import find_split, find_task
 
 SKILLS: dict[str, float] = {"expert": 0.35, "noisy": 0.2, "clumsy": 0.2, "wrong": 0.15, "random": 0.1}
 """The skills of the scripted policies and the share of episodes each records unless told otherwise."""
@@ -52,9 +52,12 @@ class CollectionConfig:
     """What episodes look like: ``"random"``, each another scene; a scene's name; or ``None``, robosuite's own look."""
     annotate: bool = False
     """Whether true depth and segments of all images are kept."""
+    split: str | None = None
+    """Where instructions, objects and looks are drawn from, of a task that is told what to do; ``None`` for others."""
 
     def __post_init__(self) -> None:
-        find_task(self.task)
+        if find_split(find_task(self.task), self.split) != self.split:
+            raise ValueError(f"{self.task!r} is told what to do: say from which split, such as 'seen'")
         if not 1 <= self.episodes < SEEDS_PER_COLLECTION:
             raise ValueError(f"episodes must be in 1..{SEEDS_PER_COLLECTION - 1}, got {self.episodes}")
         if not 0 <= self.seed <= MAX_SEED:

@@ -15,8 +15,8 @@ SIZES: dict[str, Size] = {
     "bowl": (0.064, 0.064, 0.021),
     "tray": (0.056, 0.074, 0.012),
 }
-"""Half of each shape's extent along its own axes in metres; its body's origin is in the middle. None is so tall that the
-palm touches it while the fingers reach down to the table beside it."""
+"""Half of each shape's extent along its own axes in metres; its body's origin is in the middle. None is so tall that
+the palm touches it while the fingers reach down to the table beside it."""
 
 BODIES: dict[str, str] = {f"{shape}_{letter}": shape for shape in SHAPES for letter in "ab"}
 """Body to shape. Which two of a shape are in use, and in which colours, is another matter in each episode."""
