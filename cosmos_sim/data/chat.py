@@ -25,6 +25,10 @@ _AGAIN = (408, 429, 500, 502, 503, 504)
 Image = UInt8[ndarray, "h w 3"]
 
 
+class UnusableReplyError(ValueError):
+    """A language model answered, but never so that its answer could be used."""
+
+
 class LanguageModel(Protocol):
     """Anything that answers in words, such as :class:`ChatModel`."""
 
@@ -115,7 +119,7 @@ def ask[T](
     under the next seed.
 
     Raises:
-        ValueError: no reply can be used, with the last fault; whatever else the model raises.
+        UnusableReplyError: with the last fault; and whatever the model raises.
     """
     fault = ""
     for attempt in range(attempts):
@@ -125,7 +129,7 @@ def ask[T](
             return read(reply)
         except ValueError as error:
             fault = str(error)
-    raise ValueError(f"the language model gave no usable reply in {attempts} attempts: {fault}")
+    raise UnusableReplyError(f"the language model gave no usable reply in {attempts} attempts: {fault}")
 
 
 def data_url(image: Image) -> str:

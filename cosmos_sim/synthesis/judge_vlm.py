@@ -15,9 +15,10 @@ from torch import Tensor
 
 from cosmos_sim.data.chat import LanguageModel, ask, find_chat
 from cosmos_sim.data.images import beside, stretch
-from cosmos_sim.synthesis.judges import Judge, Judgement, Videos
+from cosmos_sim.synthesis.judges import Judgement, Videos
 from cosmos_sim.training.device import select_device, select_dtype
 from cosmos_sim.world_model.hub import hub_folder, load_network
+from cosmos_sim.world_model.reason1 import fingerprint
 
 _LEAST = 256
 """Pixels that an image shown is high, at the least: small ones are enlarged, as models see little of them."""
@@ -87,6 +88,11 @@ class ChatJudge:
     model: LanguageModel
     look: Look = Look()
 
+    @property
+    def identity(self) -> str:
+        """All that decides its judgements, the seed aside."""
+        return f"{self.model!r} {self.look!r}"
+
     def judge(self, frames: Videos, instruction: str, *, seed: int) -> Judgement:
         question = (
             f"{self.look.words(frames, instruction)} Judge two statements, each by a number from 0 (certainly false) "
@@ -117,6 +123,11 @@ class HubJudge:
         self.device = select_device(device)
         self.dtype = select_dtype(dtype if dtype != "auto" or self.device.type == "cuda" else "float32", self.device)
         self._loaded: tuple[Any, Any] | None = None
+
+    @property
+    def identity(self) -> str:
+        """All that decides its judgements: of the model its files, not its name."""
+        return f"{fingerprint(hub_folder(self.model, 'judge'))} {self.dtype} {self.look!r}"
 
     def judge(self, frames: Videos, instruction: str, *, seed: int = 0) -> Judgement:
         """See the class. Nothing is left to chance.
@@ -163,7 +174,7 @@ class HubJudge:
         return self._loaded
 
 
-def find_judge(name: str, look: Look | None = None, *, device: str = "auto") -> Judge:
+def find_judge(name: str, look: Look | None = None, *, device: str = "auto") -> ChatJudge | HubJudge:
     """The model called ``name``: an address (see :func:`~cosmos_sim.data.chat.find_chat`), a folder, or a hub id.
 
     Raises:
