@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 import cosmos_sim  # noqa: F401
 from cosmos_sim.envs.twin.env import CosmosTwin
 
-TASK_NAMES = ("Lift", "Stack", "PickPlaceCan")
+TASK_NAMES = ("Lift", "Stack", "PickPlaceCan", "Tabletop")
 
 
 @pytest.fixture(scope="module")

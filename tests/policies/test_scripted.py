@@ -19,6 +19,10 @@ def simulations():
     return get
 
 
+def told(simulation: Simulation) -> str:
+    return simulation.task.description if simulation.layout is None else simulation.layout.instruction.text
+
+
 def batched(*states: dict) -> dict:
     return {name: np.stack([state[name] for state in states]) for name in states[0]}
 
@@ -56,7 +60,7 @@ def test_actions_are_legal_and_follow_from_the_seed_alone(simulations, task, ski
         policy.reset([seed])
         actions = []
         for _ in range(12):
-            action = policy.act({}, {"state": batched(simulation.truth())})
+            action = policy.act({}, {"state": batched(simulation.truth()), "task": told(simulation)})
             assert action.shape == (1, 1, 7)
             assert action.dtype == np.float32
             assert np.abs(action).max() <= 1
