@@ -1,10 +1,11 @@
 """Which episodes of a dataset show one motion: an augmented dataset holds each of its source's several times over."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cosmos_sim.data.split import held_out_names
+from cosmos_sim.data.split import held_out_names, some_of
 
 
 def read_provenance(dataset: Path) -> list[dict[str, Any]] | None:
@@ -50,3 +51,16 @@ def held_out_of(dataset: Path, episodes: int, *, fraction: float = 0.1) -> tuple
     names = list(dict.fromkeys(origins))
     apart = {names[k] for k in held_out_names([str(name) for name in names], fraction=fraction)}
     return tuple(episode for episode, origin in enumerate(origins) if origin in apart)
+
+
+def labelled_of(dataset: Path, episodes: Sequence[int], *, share: float) -> tuple[int, ...]:
+    """Those of ``episodes`` of ``dataset`` whose actions may be seen, where only a ``share`` of them may: as
+    :func:`~cosmos_sim.data.split.some_of` chooses among those that were recorded, with all variants of theirs.
+
+    Raises:
+        ValueError: as :func:`read_provenance` and :func:`~cosmos_sim.data.split.some_of`.
+    """
+    told = read_origins(dataset, max(episodes, default=-1) + 1)
+    names = list(dict.fromkeys(told[episode] for episode in episodes))
+    chosen = {names[k] for k in some_of([str(name) for name in names], share=share)}
+    return tuple(episode for episode in episodes if told[episode] in chosen)

@@ -33,5 +33,21 @@ def held_out_names(names: Sequence[str], *, fraction: float = 0.1) -> tuple[int,
     return tuple(sorted(index for _, index in places[: min(max(count, 1), len(names) - 1)]))
 
 
+def some_of(names: Sequence[str], *, share: float) -> tuple[int, ...]:
+    """The indices of that ``share`` of ``names``, in ascending order: those whose hash is lowest, at least one.
+
+    A smaller share is part of a larger one. The hash is another than that of :func:`held_out_names`.
+
+    Raises:
+        ValueError: unless there is a name and ``0 < share <= 1``.
+    """
+    if not names:
+        raise ValueError("a share needs at least one episode, got 0")
+    if not 0 < share <= 1:
+        raise ValueError(f"the share must be in (0, 1], got {share}")
+    places = sorted((_place(f"some {name}"), index) for index, name in enumerate(names))
+    return tuple(sorted(index for _, index in places[: max(1, round(share * len(names)))]))
+
+
 def _place(name: str) -> float:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) / 2**64

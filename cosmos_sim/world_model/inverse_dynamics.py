@@ -7,11 +7,11 @@ their spread its deviation. It is what gives imagined videos their pseudo-action
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from cosmos_sim.data.pretrained import find_small, from_dict, load_weights, writ
 from cosmos_sim.types import Frames
 from cosmos_sim.world_model.flow import interpolate, velocity
 
-KIND, FORMAT = "inverse dynamics", 1
+FORMAT = 1
 WEIGHTS = "model.safetensors"
 GROUPS = 4
 _BATCH = 32
@@ -148,14 +148,15 @@ class InverseDynamicsNet(nn.Module):
         self, frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]], jitter: Float[Tensor, "b 2"] | None = None
     ) -> Float[Tensor, "b k d"]:
         """What changes in each of the ``k1 - 1`` steps; ``jitter`` is a contrast and a brightness for each chunk."""
+        return self.join(F.silu(self.look([prepared(frames[camera], jitter) for camera in self.config.cameras])))
+
+    def look(self, videos: Sequence[Float[Tensor, "b k1 3 r r"]]) -> Float[Tensor, "b k e"]:
+        """What the eye of each camera tells of each step of its video, side by side."""
         seen = []
-        for camera, eye in zip(self.config.cameras, self.eyes, strict=True):
-            images = rearrange(frames[camera], "b t h w c -> b t c h w").float() / 127.5 - 1
-            if jitter is not None:
-                images = images * jitter[:, 0, None, None, None, None] + jitter[:, 1, None, None, None, None]
+        for images, eye in zip(videos, self.eyes, strict=True):
             before, after = (rearrange(part, "b t c h w -> (b t) c h w") for part in (images[:, :-1], images[:, 1:]))
             seen.append(rearrange(eye(before, after), "(b t) d -> b t d", b=len(images)))
-        return self.join(F.silu(torch.cat(seen, dim=-1)))
+        return torch.cat(seen, dim=-1)
 
     def forward(
         self, noisy: Float[Tensor, "b k a"], t: Float[Tensor, "b"], motion: Float[Tensor, "b k d"]
@@ -205,6 +206,16 @@ class InverseDynamicsNet(nn.Module):
         return self.low + (self.high - self.low) * (actions.clamp(-1, 1) + 1) / 2
 
 
+def prepared(
+    frames: UInt8[Tensor, "b t h w c"], jitter: Float[Tensor, "b 2"] | None = None
+) -> Float[Tensor, "b t c h w"]:
+    """Frames in [-1, 1], of another contrast and brightness for each video where ``jitter`` gives them."""
+    images = rearrange(frames, "b t h w c -> b t c h w").float() / 127.5 - 1
+    if jitter is None:
+        return images
+    return images * jitter[:, 0, None, None, None, None] + jitter[:, 1, None, None, None, None]
+
+
 @dataclass(frozen=True, eq=False)
 class ActionReading:
     """The actions that lead from each of ``t + 1`` frames to the next, in one video or in many (``*b``)."""
@@ -217,6 +228,10 @@ class ActionReading:
 
 class InverseDynamics:
     """A trained :class:`InverseDynamicsNet`, ready to read."""
+
+    KIND: ClassVar[str] = "inverse dynamics"
+    CONFIG: ClassVar[type[InverseDynamicsConfig]] = InverseDynamicsConfig
+    NET: ClassVar[type[InverseDynamicsNet]] = InverseDynamicsNet
 
     def __init__(
         self,
@@ -252,11 +267,8 @@ class InverseDynamics:
         """
         self._check_samples(samples)
         config, device = self.net.config, self.net.low.device
-        count = self._check(frames)
-        images = {
-            camera: torch.from_numpy(np.array(stretch(frames[camera], (config.resolution,) * 2)))
-            for camera in config.cameras
-        }
+        images = self._images(frames)
+        count = len(images[self.cameras[0]])
         starts = chunk_starts(count - 1, config.chunk)
         rows = torch.from_numpy(starts[:, None] + np.arange(config.chunk + 1))
         generator = torch.Generator().manual_seed(seed)
@@ -317,24 +329,24 @@ class InverseDynamics:
     def write(self, folder: Path) -> None:
         """config.json, model.safetensors (fp32) and README.md, into an existing folder."""
         config = {
-            "kind": KIND,
+            "kind": self.KIND,
             "format": FORMAT,
-            "inverse_dynamics": self.net.config,
+            self.KIND.replace(" ", "_"): self.net.config,
             "figures": self.figures,
             "metadata": self.metadata,
         }
         write_small(folder, self.net, config, weights=WEIGHTS, card=_card(self))
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> "InverseDynamics":
-        """Load what ``cosmos-sim train idm`` exported, by folder, shipped name or hub id.
+    def from_pretrained(cls, name: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Self:
+        """Load what ``cosmos-sim train`` exported, by folder, shipped name or hub id.
 
         Raises:
             ValueError: none there, or a damaged or foreign one; the message names the file.
         """
-        folder, values = find_small(name, KIND, FORMAT)
+        folder, values = find_small(name, cls.KIND, FORMAT)
         where = str(folder / "config.json")
-        net = InverseDynamicsNet(from_dict(InverseDynamicsConfig, values.get("inverse_dynamics", {}), where=where))
+        net = cls.NET(from_dict(cls.CONFIG, values.get(cls.KIND.replace(" ", "_"), {}), where=where))
         load_weights(net, folder / WEIGHTS)
         return cls(net.to(device), figures=values.get("figures", {}), metadata=values.get("metadata"))
 
@@ -349,10 +361,16 @@ class InverseDynamics:
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
 
-    def _check(self, frames: Frames) -> int:
+    def _images(self, frames: Frames) -> dict[str, UInt8[Tensor, "t r r c"]]:
+        """The frames of a video that can be read, at the network's resolution."""
+        self._check(frames)
+        size = (self.net.config.resolution,) * 2
+        return {camera: torch.from_numpy(np.array(stretch(frames[camera], size))) for camera in self.cameras}
+
+    def _check(self, frames: Frames) -> None:
         for camera in self.cameras:
             if camera not in frames:
-                raise ValueError(f"the inverse dynamics were trained on {camera!r}; there are {sorted(frames)}")
+                raise ValueError(f"the {self.KIND} were trained on {camera!r}; there are {sorted(frames)}")
             if frames[camera].dtype != np.uint8 or frames[camera].ndim != 4:
                 raise ValueError(f"{camera!r} must be uint8 t h w c, got {frames[camera].dtype} {frames[camera].shape}")
         lengths = {camera: len(frames[camera]) for camera in self.cameras}
@@ -361,7 +379,6 @@ class InverseDynamics:
             raise ValueError(f"the cameras have unequal numbers of frames: {lengths}")
         if count < least:
             raise ValueError(f"a video of {count} frames is too short: {least} are read at once")
-        return count
 
 
 def chunk_starts(actions: int, chunk: int) -> Int64[ndarray, "n"]:
@@ -375,10 +392,10 @@ def _card(model: InverseDynamics) -> str:
     lines = [
         "---",
         "library_name: cosmos-sim",
-        "tags: [robotics, inverse-dynamics]",
+        f"tags: [robotics, {model.KIND.replace(' ', '-')}]",
         "---",
         "",
-        "# Inverse dynamics",
+        f"# {model.KIND.capitalize()}",
         "",
         f"Reads {config.chunk} actions of {config.action_dim} values off the {config.chunk + 1} frames around them "
         f"({' and '.join(config.cameras)}); {parameters:,} parameters.",

@@ -8,7 +8,7 @@ import pytest
 
 from cosmos_sim.data.clip_files import FileRecords
 from cosmos_sim.data.lerobot import write_dataset
-from cosmos_sim.data.origins import held_out_of, read_origins, read_provenance
+from cosmos_sim.data.origins import held_out_of, labelled_of, read_origins, read_provenance
 from cosmos_sim.data.sources.lerobot import LeRobotSource
 from cosmos_sim.data.split import held_out
 from cosmos_sim.data.store import EpisodeStore
@@ -32,6 +32,12 @@ def test_variants_are_of_one_group_with_their_source(tmp_path: Path):
     store = EpisodeStore(data, cache=tmp_path / "cache", fraction=0.5)
     assert {store.train, store.held_out} == {(0, 2), (1, 3)}
     assert held_out_of(data, 4, fraction=0) == ()
+    assert {labelled_of(data, (0, 1, 2, 3), share=0.5), labelled_of(data, (0, 1, 3), share=0.5)} <= {
+        (0, 2),
+        (1, 3),
+        (0,),
+    }
+    assert labelled_of(data, (1, 2, 3), share=1.0) == (1, 2, 3)
     for text in ("{", "3", json.dumps({"episode": 1})):
         file.write_text(text + "\n")
         with pytest.raises(ValueError, match=r"augmentation.jsonl' cannot be read"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cosmos_sim.data.split import held_out
+from cosmos_sim.data.split import held_out, some_of
 
 
 def test_about_the_fraction_and_stable_when_episodes_are_appended() -> None:
@@ -28,3 +28,19 @@ def test_edges() -> None:
         held_out(5, fraction=1.0)
     with pytest.raises(ValueError, match="at least one episode, got 0"):
         held_out(0)
+
+
+def test_a_share_is_exact_and_part_of_a_larger_one() -> None:
+    names = [str(name) for name in range(7, 437)]
+    few, more = some_of(names, share=0.01), some_of(names, share=0.1)
+    assert len(few) == 4
+    assert len(more) == 43
+    assert set(few) < set(more)
+    assert some_of(names, share=1.0) == tuple(range(430))
+    assert len(some_of(names, share=1e-9)) == 1
+    assert {names[k] for k in few} == {names[::-1][k] for k in some_of(names[::-1], share=0.01)}
+    for share in (0, 1.5):
+        with pytest.raises(ValueError, match=rf"in \(0, 1\], got {share}"):
+            some_of(names, share=share)
+    with pytest.raises(ValueError, match="at least one episode, got 0"):
+        some_of([], share=0.5)

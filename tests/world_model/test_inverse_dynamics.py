@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_pushed import CAMERAS, pushed
 
 from cosmos_sim.cli import main
 from cosmos_sim.data.lerobot import write_dataset
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.training import TrainConfig, train
-from cosmos_sim.types import Episode
 from cosmos_sim.world_model.inverse_dynamics import (
     InverseDynamics,
     InverseDynamicsConfig,
@@ -22,28 +22,7 @@ from cosmos_sim.world_model.recipes.inverse_dynamics import (
     action_figures,
 )
 
-CAMERAS = {"above": (32, 48), "side": (32, 32)}
 SIZES = {"resolution": 32, "width": 8, "dim": 32, "chunk": 4, "blocks": 1, "heads": 2}
-
-
-def pushed(seed: int, steps: int = 20) -> Episode:
-    """A block that moves by its action, two values of it, and is red while the third is 1 and blue while it is -1.
-
-    The fourth value, uniform in [-1, 1], shows in nothing.
-    """
-    rng = np.random.default_rng(seed)
-    place, lit = np.array([16.0, 16.0]), rng.choice([-1.0, 1.0], steps)
-    frames = {name: np.full((steps, *size, 3), 90, np.uint8) for name, size in CAMERAS.items()}
-    action = np.zeros((steps, 4), np.float32)
-    for k in range(steps):
-        x, y = place.astype(int)
-        colour = (220, 40, 40) if k and lit[k - 1] > 0 else (40, 40, 220)
-        frames["above"][k, y - 4 : y + 4, x - 4 : x + 4] = colour
-        frames["side"][k, 20:28, x - 4 : x + 4] = colour
-        target = np.clip(place + rng.integers(-4, 5, 2), 6, 26)
-        action[k] = [*(target - place) / 4, lit[k], rng.uniform(-1, 1)]
-        place = target
-    return Episode(frames, np.zeros((steps, 2), np.float32), action, "push")
 
 
 @pytest.fixture(scope="module")

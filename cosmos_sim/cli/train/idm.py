@@ -24,6 +24,7 @@ def idm(
     dim: int = 128,
     blocks: int = 3,
     translation: int | None = None,
+    labels: float = 1.0,
     batch_size: int = 16,
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = DEFAULT,
 ) -> None:
@@ -42,14 +43,12 @@ def idm(
         dim: Size of the token that each action is.
         blocks: Transformer blocks over the actions of a chunk.
         translation: How many of an action's first values are a translation; 3, or all of fewer, by default.
+        labels: Share of the episodes whose actions may be seen, to compare with latent actions.
         batch_size: Chunks per step.
         train: How to train.
     """
-    from cosmos_sim.cli.train._provenance import command
+    from cosmos_sim.cli.train._readers import train_reader
     from cosmos_sim.data.lerobot import dataset_info
-    from cosmos_sim.data.store import EpisodeStore
-    from cosmos_sim.training import train as run
-    from cosmos_sim.training.provenance import git_commit
     from cosmos_sim.world_model.inverse_dynamics import InverseDynamicsConfig
     from cosmos_sim.world_model.recipes.inverse_dynamics import InverseDynamicsRecipe, InverseDynamicsRecipeConfig
 
@@ -66,17 +65,8 @@ def idm(
             blocks=blocks,
         ),
         translation=min(3, info.action_dim) if translation is None else translation,
+        labels=labels,
         batch_size=batch_size,
         seed=train.seed,
     )
-    cache = cache or out.parent / "cache"
-    stores = [EpisodeStore(path, cache=cache, cameras=cameras or None, progress=True) for path in data]
-    made = {
-        "data": ", ".join(f"{path.name} ({len(store)} episodes)" for path, store in zip(data, stores, strict=True)),
-        "command": command(),
-        "commit": git_commit(),
-    }
-    figures = run(InverseDynamicsRecipe(config, stores, provenance=made), train, out)
-    for name, value in figures.items():
-        print(f"{name:<20} {value:.3f}")
-    print(f"inverse dynamics written to {out / 'export'}")
+    train_reader(InverseDynamicsRecipe, config, train, out, cache=cache)

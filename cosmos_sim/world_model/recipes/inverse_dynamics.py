@@ -3,20 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from numpy import ndarray
 from scipy import stats
 from torch import Tensor, nn
 
 from cosmos_sim.data.images import stretch
+from cosmos_sim.data.origins import labelled_of
 from cosmos_sim.data.store import EpisodeStore
-from cosmos_sim.data.windows import Windows, all_windows, draw, motion_weights
+from cosmos_sim.data.windows import all_windows, draw, motion_weights
 from cosmos_sim.training.layout import WHOLE, Part
-from cosmos_sim.world_model.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, InverseDynamicsNet
+from cosmos_sim.world_model.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 
 EVALUATED_EPISODES = 24
 
@@ -27,6 +28,8 @@ class InverseDynamicsRecipeConfig:
 
     data: tuple[str, ...]
     net: InverseDynamicsConfig
+    labels: float = 1.0
+    """Share of the episodes to train on whose actions may be seen."""
     batch_size: int = 16
     """Chunks a step."""
     jitter: float = 0.1
@@ -41,6 +44,8 @@ class InverseDynamicsRecipeConfig:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if not 0 < self.labels <= 1:
+            raise ValueError(f"labels must lie in (0, 1], got {self.labels}")
         for name in ("jitter", "blur"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
@@ -61,6 +66,7 @@ class InverseDynamicsRecipe:
     """Flow matching of the actions between frames; satisfies :class:`cosmos_sim.training.Recipe`."""
 
     name = "inverse dynamics"
+    READER: ClassVar[type[InverseDynamics]] = InverseDynamics
 
     def __init__(
         self,
@@ -84,16 +90,23 @@ class InverseDynamicsRecipe:
                     f"{name!r} has actions of {store.info.action_dim} values, {config.net.action_dim} are read"
                 )
         length = config.net.chunk + 1
-        self.windows = [all_windows(store.lengths.tolist(), length, episodes=store.train) for store in stores]
+        self.labelled = [labelled_of(store.info.path, store.train, share=config.labels) for store in stores]
+        """Of each dataset, the episodes whose actions are seen."""
+        self.windows = [
+            all_windows(store.lengths.tolist(), length, episodes=episodes)
+            for store, episodes in zip(stores, self.labelled, strict=True)
+        ]
         self.weights = [
             motion_weights(windows, store.states(), store.successes())
             for windows, store in zip(self.windows, stores, strict=True)
         ]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.net = InverseDynamicsNet(config.net)
+            self.net = self.READER.NET(config.net)
         self.model: nn.Module = self.net
-        actions = np.concatenate([store.action[store.rows(store.train)] for store in stores])
+        actions = np.concatenate(
+            [store.action[store.rows(episodes)] for store, episodes in zip(stores, self.labelled, strict=True)]
+        )
         self.net.low.copy_(torch.from_numpy(actions.min(0)))
         self.net.high.copy_(torch.from_numpy(actions.max(0)))
         two = [len(np.unique(values)) == 2 for values in actions.T]
@@ -101,17 +114,14 @@ class InverseDynamicsRecipe:
 
     def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> InverseDynamicsBatch:
         """Chunks of one dataset, drawn in proportion to their windows over the steps, those that move more often."""
-        n, config = self.config.batch_size, self.config
+        n = self.config.batch_size
         share = torch.tensor([float(len(windows)) for windows in self.windows])
         which = int(torch.multinomial(share, 1, generator=generator))
         drawn = draw(self.windows[which], n, generator, weights=self.weights[which])
-        jitter = config.jitter * (2 * torch.rand((n, 2), generator=generator) - 1)
-        jitter[:, 0] += 1
-        fate = torch.rand(n, generator=generator)
-        coarse = torch.where(fate < config.blur / 2, 2, torch.where(fate < config.blur, 3, 1))
-        rows = part.of(np.arange(n))
-        frames, actions = self._chunks(which, drawn.select(rows), part.of(coarse).tolist())
-        return InverseDynamicsBatch(frames, actions, part.of(jitter))
+        jitter, coarse = self.disguise(n, generator)
+        clips = self.stores[which].clips(drawn.select(part.of(np.arange(n))))
+        frames = self.seen(clips.frames, part.of(coarse).tolist())
+        return InverseDynamicsBatch(frames, torch.from_numpy(clips.action[:, :-1]), part.of(jitter))
 
     def loss(self, batch: InverseDynamicsBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {"loss": self.net.loss(batch.frames, batch.actions, batch.jitter, generator)}
@@ -124,7 +134,7 @@ class InverseDynamicsRecipe:
         other values, in shares of their range; ``deviation_rank``: Spearman's correlation of an action's deviation with
         its error, 1 where doubt says how wrong it is.
         """
-        reader = InverseDynamics(self.net, figures={})
+        reader = self.READER(self.net, figures={})
         truth, read, doubt = [], [], []
         for store in self.stores:
             episodes = [e for e in store.held_out or store.train if store.lengths[e] > self.config.net.chunk]
@@ -151,20 +161,32 @@ class InverseDynamicsRecipe:
     def export(self, folder: Path) -> None:
         if not self.figures:  # a run that was stopped between its last evaluation and here
             self.evaluate(torch.Generator())
-        InverseDynamics(self.net, figures=self.figures, metadata=self.provenance).write(folder)
+        counts = [
+            f"{len(chosen)} of {len(store.train)}" for chosen, store in zip(self.labelled, self.stores, strict=True)
+        ]
+        metadata = {**self.provenance, "episodes with actions": ", ".join(counts)}
+        self.READER(self.net, figures=self.figures, metadata=metadata).write(folder)
 
-    def _chunks(
-        self, which: int, windows: Windows, coarse: Sequence[int]
-    ) -> tuple[dict[str, UInt8[Tensor, "b k1 r r c"]], Float[Tensor, "b k a"]]:
-        clips, side = self.stores[which].clips(windows), self.config.net.resolution
-        frames = {}
+    def disguise(self, n: int, generator: torch.Generator) -> tuple[Float[Tensor, "n 2"], Int64[Tensor, "n"]]:
+        """For each of ``n`` clips another contrast and brightness, and what its resolution is divided by."""
+        jitter = self.config.jitter * (2 * torch.rand((n, 2), generator=generator) - 1)
+        jitter[:, 0] += 1
+        fate, blur = torch.rand(n, generator=generator), self.config.blur
+        return jitter, torch.where(fate < blur / 2, 2, torch.where(fate < blur, 3, 1))
+
+    def seen(
+        self, frames: Mapping[str, UInt8[ndarray, "b t h w c"]], coarse: Sequence[int]
+    ) -> dict[str, UInt8[Tensor, "b t r r c"]]:
+        """Clips at the network's resolution, each after it was brought to that divided by its ``coarse``."""
+        side = self.config.net.resolution
+        found = {}
         for camera in self.config.net.cameras:
             videos = [
                 stretch(stretch(video, (side // factor, side // factor)) if factor > 1 else video, (side, side))
-                for video, factor in zip(clips.frames[camera], coarse, strict=True)
+                for video, factor in zip(frames[camera], coarse, strict=True)
             ]
-            frames[camera] = torch.from_numpy(np.stack(videos))
-        return frames, torch.from_numpy(clips.action[:, :-1])
+            found[camera] = torch.from_numpy(np.stack(videos))
+        return found
 
 
 def action_figures(

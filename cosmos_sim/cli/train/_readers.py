@@ -1,0 +1,31 @@
+"""How ``train idm`` and ``train latent-actions`` run."""
+
+from pathlib import Path
+
+from cosmos_sim.cli.train._provenance import command
+from cosmos_sim.data.store import EpisodeStore
+from cosmos_sim.training import TrainConfig
+from cosmos_sim.training import train as run
+from cosmos_sim.training.provenance import git_commit
+from cosmos_sim.world_model.recipes.inverse_dynamics import InverseDynamicsRecipe, InverseDynamicsRecipeConfig
+
+
+def train_reader(
+    recipe: type[InverseDynamicsRecipe],
+    config: InverseDynamicsRecipeConfig,
+    train: TrainConfig,
+    out: Path,
+    *,
+    cache: Path | None,
+) -> None:
+    """Train what reads actions on ``config.data``, and tell its figures."""
+    data, cache = [Path(name) for name in config.data], cache or out.parent / "cache"
+    stores = [EpisodeStore(path, cache=cache, cameras=config.net.cameras, progress=True) for path in data]
+    made = {
+        "data": ", ".join(f"{path.name} ({len(store)} episodes)" for path, store in zip(data, stores, strict=True)),
+        "command": command(),
+        "commit": git_commit(),
+    }
+    for name, value in run(recipe(config, stores, provenance=made), train, out).items():
+        print(f"{name:<20} {value:.3f}")
+    print(f"{recipe.name} written to {out / 'export'}")
