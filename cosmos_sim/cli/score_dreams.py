@@ -20,8 +20,8 @@ def score_dreams(
     As in DreamGen Bench, but the simulator judges too where it can, and tells how far the other judges are right.
 
     Args:
-        dataset: What cosmos-sim dream made: a LeRobotDataset with meta/dreams.jsonl, by
-            its folder, the name of a recorded one, or a hub id.
+        dataset: What cosmos-sim dream made: a LeRobotDataset with meta/dreams.jsonl, by its folder, the name of a
+            recorded one, or a hub id.
         judge: twin (the simulator carries out the pseudo-actions), URL#MODEL of a vision-language model (OpenAI's
             protocol; #MODEL only where there are several, the key is read from OPENAI_API_KEY), or the hub id or folder
             of one that transformers loads; several of them.

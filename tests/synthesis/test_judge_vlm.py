@@ -108,6 +108,15 @@ def test_a_networks_scores_follow_frames_and_words(model):
     assert judge.judge(backwards, "lift the red cube").following != base.following
 
 
+def test_a_network_judges_in_bf16_nearly_the_same(model):
+    whole, half = (
+        HubJudge(str(model), Look(moments=3), device="cpu", dtype=dtype).judge(FRAMES, "lift the red cube")
+        for dtype in ("float32", "bfloat16")
+    )
+    assert half.following != whole.following
+    assert (half.following, half.physics) == pytest.approx((whole.following, whole.physics), abs=0.03)
+
+
 def test_networks_that_cannot_judge_are_named(model, tmp_path):
     with pytest.raises(ValueError, match="has no template for conversations"):
         HubJudge(str(tiny_vlm(tmp_path / "plain", template=None)), device="cpu").judge(FRAMES, "lift")
