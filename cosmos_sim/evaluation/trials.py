@@ -31,21 +31,30 @@ class Trial:
     success: bool
     action: Float32[ndarray, "t a"]
     """Up to the one that solved the task, or to the horizon."""
+    task: str = ""
+    """What was to be done, in words."""
 
 
 class TwinTrials:
-    """The simulator of ``task``, in one process; ``scene`` is needed to show any scenes.
+    """The simulator of ``task``, in one process; ``scene`` is needed to show any scenes, ``split`` is Tabletop's.
 
     Episodes are those of :func:`cosmos_sim.envs.rollout.rollouts` in :func:`cosmos_sim.envs.held.held_twins`, up to the
     rounding of batched arithmetic in the policy, and of a start that is restored (some 1e-8 in the first step).
     """
 
-    def __init__(self, task: str = "Lift", *, horizon: int | None = None, scene: "Scene | str | None" = None) -> None:
+    def __init__(
+        self,
+        task: str = "Lift",
+        *,
+        horizon: int | None = None,
+        scene: "Scene | str | None" = None,
+        split: str | None = None,
+    ) -> None:
         from cosmos_sim.envs.twin.env import CosmosTwin
         from cosmos_sim.envs.twin.simulation import Simulation
         from cosmos_sim.envs.twin.tasks import find_task
 
-        self.twin = CosmosTwin(task, horizon=horizon, scene=scene)
+        self.twin = CosmosTwin(task, horizon=horizon, scene=scene, split=split)
         self._simulation = Simulation(find_task(task))
 
     def __enter__(self) -> "TwinTrials":
@@ -54,20 +63,34 @@ class TwinTrials:
     def __exit__(self, *_: object) -> None:
         self.twin.close()
 
-    def run(self, policy: Policy, seeds: Sequence[int], *, scene: "Scene | str | None" = None) -> list[Trial]:
-        """One episode from each of ``seeds``, all at once; ``scene`` in place of the twin's own.
+    def run(
+        self,
+        policy: Policy,
+        seeds: Sequence[int],
+        *,
+        scene: "Scene | str | None" = None,
+        instructions: Sequence[str] | None = None,
+    ) -> list[Trial]:
+        """One episode from each of ``seeds``, all at once.
+
+        ``scene`` is in place of the twin's own, and ``instructions``, one a seed, in place of what the seeds draw.
 
         Raises:
-            ValueError: for a scene in a twin that was made without one, and what the policy refuses.
+            ValueError: for a scene in a twin that was made without one, for instructions that are not as many as the
+                seeds or of a task that takes none, and what the policy refuses.
         """
+        if instructions is not None and len(instructions) != len(seeds):
+            raise ValueError(f"{len(seeds)} seeds need as many instructions, got {len(instructions)}")
         assert isinstance(self.twin.action_space, Box)
         bounded = BoundedPolicy(policy, self.twin.action_space)
         bounded.reset(seeds)
         views, states, done = [], [], []
-        for seed in seeds:
-            views.append(self.twin.reset(seed=int(seed), options=_options(scene)))
+        for i, seed in enumerate(seeds):
+            options = _options(scene, None if instructions is None else instructions[i])
+            views.append(self.twin.reset(seed=int(seed), options=options))
             states.append(self.twin.save_state())
             done.append(list[ndarray]())
+        tasks = [view[1]["task"] for view in views]
         solved = np.zeros(len(seeds), dtype=bool)
         live = np.ones(len(seeds), dtype=bool)
         while live.any():
@@ -79,13 +102,13 @@ class TwinTrials:
                 if live[i]:
                     views[i] = self.twin.restore_state(states[i])
         return [
-            Trial(int(seed), bool(success), np.stack(actions))
-            for seed, success, actions in zip(seeds, solved, done, strict=True)
+            Trial(int(seed), bool(success), np.stack(actions), task)
+            for seed, success, actions, task in zip(seeds, solved, done, tasks, strict=True)
         ]
 
     def film(self, trial: Trial, *, scene: "Scene | str | None" = None) -> dict[str, UInt8[ndarray, "t1 h w 3"]]:
         """What each camera saw in ``trial``, from its start to its end."""
-        self.twin.reset(seed=trial.seed, options=_options(scene))
+        self.twin.reset(seed=trial.seed, options=_options(scene, trial.task if self.twin.split else None))
         observation, _ = self.twin.restore_state(self.twin.save_state())
         seen = [observation["pixels"]]
         for action in trial.action:
@@ -116,6 +139,7 @@ def save_trials(path: Path, trials: Sequence[Trial]) -> None:
             success=np.array([trial.success for trial in trials], dtype=bool),
             length=np.array([len(trial.action) for trial in trials], dtype=np.int64),
             action=np.concatenate([trial.action for trial in trials]),
+            task=np.array([trial.task for trial in trials], dtype=str),
         )
 
 
@@ -123,12 +147,14 @@ def load_trials(path: Path) -> list[Trial]:
     """What :func:`save_trials` kept."""
     with np.load(path, allow_pickle=False) as file:
         actions = np.split(file["action"], np.cumsum(file["length"])[:-1])
-        rows = zip(file["seed"], file["success"], actions, strict=True)
-        return [Trial(int(seed), bool(success), action) for seed, success, action in rows]
+        tasks = file["task"] if "task" in file else [""] * len(actions)  # which files did not tell at first
+        rows = zip(file["seed"], file["success"], actions, tasks, strict=True)
+        return [Trial(int(seed), bool(success), action, str(task)) for seed, success, action, task in rows]
 
 
-def _options(scene: "Scene | str | None") -> dict[str, Any] | None:
-    return None if scene is None else {"scene": scene}
+def _options(scene: "Scene | str | None", instruction: str | None) -> dict[str, Any]:
+    given = {"scene": scene, "instruction": instruction}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _batched(views: Sequence[tuple[Observation, Mapping[str, Any]]]) -> tuple[Observation, dict[str, Any]]:
