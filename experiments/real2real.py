@@ -31,6 +31,7 @@ from real2real_table import chart, figures, table
 from cosmos_sim.cli import main as command
 from cosmos_sim.collection.collect import collect
 from cosmos_sim.collection.plan import CollectionConfig
+from cosmos_sim.data.processes import serve_parent
 from cosmos_sim.envs.twin.scenes import SCENES
 from cosmos_sim.evaluation.evaluate import versions
 from cosmos_sim.evaluation.outcome import fingerprint
@@ -174,7 +175,8 @@ def finished(jobs: Sequence[Job], *, workers: int) -> Iterable[Job]:
     if workers == 1:
         yield from map(judge, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=serve_parent) as pool:
         yield from pool.map(judge, jobs)
 
 

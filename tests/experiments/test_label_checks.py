@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_transfer import SIZE, VIEWS, write_exports
 
 from cosmos_sim.augmentation.limits import read_limits
 from cosmos_sim.collection.collect import collect
@@ -52,9 +53,6 @@ def test_limits_are_of_half_of_the_episodes_and_judged_on_the_others(
     load, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     module = load("label_checks")
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "augmentation")
-    from small_transfer import SIZE, VIEWS, write_exports
-
     parts = write_exports(tmp_path / "parts")
     changes = {"views": VIEWS, "size": SIZE, "chunk": 5}
     pack_transfer(

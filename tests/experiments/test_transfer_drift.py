@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_transfer as small
 
 from cosmos_sim.augmentation.control_spec import ControlSpec
 from cosmos_sim.data.annotations import Annotations, write_annotations
@@ -39,10 +40,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "augmentation")
-    import small_transfer as small
-
+def world(tmp_path: Path) -> Path:
     exports = small.write_exports(tmp_path / "exports")
     changes = {"size": small.SIZE, "views": VIEWS, "chunk": 5, "sampling": SamplingConfig(steps=1, guidance=0.0)}
     branches = {kind: exports / kind for kind in ("edge", "blur")}

@@ -1,0 +1,143 @@
+"""How well actions are read off videos: against the true ones, against their own doubt, and by carrying them out.
+
+    python experiments/inverse_dynamics.py --data held_out --reader idm=runs/idm/export latent=runs/lapa/export \
+        --json experiments/inverse_dynamics.json
+
+``--data`` are episodes that ``cosmos-sim collect`` recorded and no reader was trained on. Of each reader it prints, on
+all of them: the error of the translation as a share of the mean translation of a step, how often the gripper's command
+is right, and whether errors grow with the reader's own deviation (a table by tenths of it, and Spearman's rank
+correlation). Of the episodes that succeed, the actions are carried out in the simulator from the same start; so are the
+true ones, which says how many could succeed at all. Frames may first go through a tokenizer (``--model``), as dreams
+do.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from cosmos_sim.cli._pairs import named_files
+from cosmos_sim.data.lerobot import read_episodes
+from cosmos_sim.envs.twin.replay import replay
+from cosmos_sim.evaluation.report import strict_json, write_whole
+from cosmos_sim.metrics.intervals import clopper_pearson
+from cosmos_sim.synthesis.dreaming import Labeller
+from cosmos_sim.synthesis.opening import open_imaginer, open_labeller
+from cosmos_sim.synthesis.starts import LANGUAGE_TASK
+from cosmos_sim.training.provenance import git_commit
+from cosmos_sim.types import Episode
+
+BINS = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="held-out episodes that collect recorded"
+    )
+    parser.add_argument("--reader", nargs="+", required=True, metavar="NAME=FOLDER", help="what reads the actions")
+    parser.add_argument("--model", help="look at what this model's tokenizer leaves of the frames")
+    parser.add_argument("--episodes", type=int, default=100, help="the most to read")
+    parser.add_argument("--translation", type=int, default=3, help="so many of an action's first numbers")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--json", type=Path, default=Path("experiments/inverse_dynamics.json"))
+    arguments = parser.parse_args()
+    told = json.loads((arguments.data / "meta" / "collection.json").read_text())
+    found: dict[str, Any] = {}
+    for name, folder in named_files(tuple(arguments.reader), "reader").items():
+        reader = open_labeller(str(folder), device="cpu")
+        found[name] = measured(reader, arguments, told)
+        print(told_of(name, found[name]), flush=True)
+    content = {
+        "study": "actions read off videos of held-out episodes",
+        "data": arguments.data.name,
+        "through the tokenizer": arguments.model is not None,
+        "samples": arguments.samples,
+        "commit": git_commit(),
+        "readers": found,
+    }
+    write_whole(arguments.json, strict_json(content))
+
+
+def measured(reader: Labeller, arguments: argparse.Namespace, told: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one reader."""
+    axes, binary = slice(0, arguments.translation), np.asarray(reader.binary)
+    errors, doubts, steps, right = [], [], [], []
+    again: dict[str, list[bool]] = {"read": [], "true": []}
+    for index, episode in episodes(arguments):
+        read = reader.read(episode.frames, samples=arguments.samples, seed=index)
+        true = episode.action[:-1]  # no frame shows what came of the last
+        errors.append(np.linalg.norm(read.action[:, axes] - true[:, axes], axis=1))
+        steps.append(np.linalg.norm(true[:, axes], axis=1))
+        doubts.append(np.sqrt(np.square(read.deviation[:, axes]).mean(axis=1)))
+        right.append((read.action[:, binary] > 0) == (true[:, binary] > 0))
+        if episode.success is not None and episode.success[:-1].any():
+            plan = told["episodes"][index]
+            words = episode.task if told["config"]["task"] == LANGUAGE_TASK else None
+            for kind, actions in (("read", read.action), ("true", true)):
+                done = replay(
+                    told["config"]["task"],
+                    plan["seed"],
+                    actions,
+                    instruction=words,
+                    split=told["config"].get("split"),
+                )
+                again[kind].append(done.success)
+    error, doubt, step = np.concatenate(errors), np.concatenate(doubts), np.concatenate(steps)
+    order = np.array_split(np.argsort(doubt, kind="stable"), BINS)
+    rank = spearmanr(doubt, error)
+    return {
+        "episodes": len(errors),
+        "translation error": float(error.mean()),
+        "mean translation": float(step.mean()),
+        "relative error": float(error.mean() / step.mean()),
+        "gripper accuracy": float(np.concatenate(right).mean()) if binary.any() else None,
+        "calibration": [{"deviation": float(doubt[k].mean()), "error": float(error[k].mean())} for k in order],
+        "spearman": float(rank.statistic),
+        "replayed": {kind: share(flags) for kind, flags in again.items()},
+    }
+
+
+def episodes(arguments: argparse.Namespace) -> Iterator[tuple[int, Episode]]:
+    """Episodes with their numbers, as the tokenizer shows them if there is to be one."""
+    model = None if arguments.model is None else open_imaginer(arguments.model, device="cpu")
+    for index, episode in enumerate(read_episodes(arguments.data)):
+        if index == arguments.episodes:
+            return
+        frames = episode.frames if model is None else model.reconstructed(episode.frames)
+        yield index, Episode(frames, episode.state, episode.action, episode.task, episode.success, fps=episode.fps)
+
+
+def share(flags: list[bool]) -> dict[str, Any]:
+    """How many succeed, with the 95% interval of Clopper and Pearson."""
+    if not flags:
+        return {"successes": 0, "trials": 0}
+    interval = clopper_pearson(sum(flags), len(flags))
+    return {"successes": sum(flags), "trials": len(flags), "low": interval.low, "high": interval.high}
+
+
+def told_of(name: str, figures: dict[str, Any]) -> str:
+    """Figures as lines of text."""
+    grip = figures["gripper accuracy"]
+    lines = [
+        f"{name}: {figures['episodes']} episodes",
+        f"  translation off by {figures['relative error']:.1%} of a step's mean",
+        f"  gripper right in {grip:.1%}" if grip is not None else "  no binary number",
+        f"  error by deviation, rank correlation {figures['spearman']:.2f}: "
+        + ", ".join(f"{one['error']:.2f}" for one in figures["calibration"]),
+    ]
+    for kind, shares in figures["replayed"].items():
+        if shares["trials"]:
+            low, high = shares["low"], shares["high"]
+            lines.append(
+                f"  {kind} actions replayed: {shares['successes']}/{shares['trials']} succeed ({low:.0%} to {high:.0%})"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
