@@ -9,7 +9,6 @@ from numpy import ndarray
 from robosuite.environments.manipulation.manipulation_env import ManipulationEnv
 from robosuite.models.arenas import TableArena
 from robosuite.models.tasks import ManipulationTask
-from robosuite.utils.observables import Observable
 
 from cosmos_sim.envs.twin.props import TABLE_TOP
 from cosmos_sim.envs.twin.tabletop_bodies import add_bodies
@@ -23,7 +22,7 @@ _PARKED, _ASIDE = np.array([4.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0])
 """Behind the camera. A body that is not used hangs there: nothing pulls it and nothing touches it."""
 
 
-class Tabletop(ManipulationEnv):  # type: ignore[misc]
+class Tabletop(ManipulationEnv):
     """One model for all episodes: each puts some of the bodies on the table, in its colours, and parks the others."""
 
     def __init__(self, *, use_object_obs: bool, **kwargs: Any) -> None:
@@ -86,7 +85,7 @@ class Tabletop(ManipulationEnv):  # type: ignore[misc]
         arena.set_origin([0, 0, 0])
         pixels = str(TEXTURE_PIXELS)
         flat = {"type": "2d", "builtin": "flat", "width": pixels, "height": pixels, "rgb1": "0.5 0.5 0.5"}
-        ElementTree.SubElement(arena.asset, "texture", name=TEXTURE, **flat)
+        ElementTree.SubElement(arena.asset, "texture", flat, name=TEXTURE)
         ElementTree.SubElement(arena.asset, "material", name=TEXTURE, texture=TEXTURE, specular="0.1", shininess="0.1")
         ElementTree.SubElement(arena.asset, "material", name="things", specular="0.2", shininess="0.2")
         arena.table_visual.set("material", TEXTURE)
@@ -101,9 +100,6 @@ class Tabletop(ManipulationEnv):  # type: ignore[misc]
             body: [model.geom(index).name for index in geoms if model.geom_group[index] == 0]
             for body, geoms in self._geoms.items()
         }
-
-    def _setup_observables(self) -> dict[str, Observable]:
-        return super()._setup_observables()  # type: ignore[no-any-return]
 
     def _reset_internal(self) -> None:
         super()._reset_internal()

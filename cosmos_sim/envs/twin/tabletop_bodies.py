@@ -30,11 +30,11 @@ def add_bodies(worldbody: ElementTree.Element, asset: ElementTree.Element) -> No
         ElementTree.SubElement(body, "freejoint", name=f"{name}_joint")
         touched = {"bowl": _bowl, "tray": _tray}.get(shape, _solid)(SIZES[shape])
         seen = [{"type": "mesh", "mesh": "bowl"}] if shape == "bowl" else touched
-        density = str(_CONTAINER_DENSITY if shape in CONTAINERS else _DENSITY)
+        density = {"density": str(_CONTAINER_DENSITY if shape in CONTAINERS else _DENSITY)}
         for index, geom in enumerate(touched):
-            ElementTree.SubElement(body, "geom", name=f"{name}_{index}", density=density, **_TOUCHED, **geom)
+            ElementTree.SubElement(body, "geom", {"name": f"{name}_{index}"} | density | _TOUCHED | geom)
         for geom in seen:
-            ElementTree.SubElement(body, "geom", **_SEEN, **geom)
+            ElementTree.SubElement(body, "geom", _SEEN | geom)
 
 
 def _solid(size: Size) -> list[Geom]:
@@ -44,9 +44,9 @@ def _solid(size: Size) -> list[Geom]:
 
 def _tray(size: Size) -> list[Geom]:
     x, y, z = size
-    boxes = [((0, 0, BOTTOM / 2 - z), (x, y, BOTTOM / 2))]
-    boxes += [((side * (x - WALL), 0, 0), (WALL, y, z)) for side in (-1, 1)]
-    boxes += [((0, side * (y - WALL), 0), (x - 2 * WALL, WALL, z)) for side in (-1, 1)]
+    boxes = [((0.0, 0.0, BOTTOM / 2 - z), (x, y, BOTTOM / 2))]
+    boxes += [((side * (x - WALL), 0.0, 0.0), (WALL, y, z)) for side in (-1, 1)]
+    boxes += [((0.0, side * (y - WALL), 0.0), (x - 2 * WALL, WALL, z)) for side in (-1, 1)]
     return [{"type": "box", "pos": _words(*place), "size": _words(*half)} for place, half in boxes]
 
 

@@ -74,8 +74,9 @@ def draw_layout(seed: int, *, instruction: str | None = None, split: str = "seen
     things = _with_others(rng, told)
     names = {shape: [name for name, kind in BODIES.items() if kind == shape] for shape in SHAPES}
     bodies = [names[thing.shape].pop(0) for thing in things]
+    low, high = np.transpose(REACH)
     while True:
-        places = rng.uniform(*np.transpose(REACH), (len(things), 2))
+        places = rng.uniform(low, high, (len(things), 2))
         if _has_room(told, things, places):
             break
     yaws = [rng.uniform(-1, 1) * _TURNS[thing.shape] for thing in things]
