@@ -60,7 +60,12 @@ class ScriptedPolicy:
         self._scripts = [None] * len(seeds)
 
     def act(self, observation: Observation, info: Mapping[str, Any]) -> Float32[ndarray, "b 1 7"]:
-        """The next action of every episode; ``ValueError`` when ``info["state"]`` is missing or of another size."""
+        """The next action of every episode.
+
+        Raises:
+            ValueError: when ``info["state"]`` is missing or of another size, or on the tabletop ``info["task"]`` is
+                missing.
+        """
         state = info.get("state")
         if state is None:
             raise ValueError("scripted experts read info['state'], the true state, which only the simulator twin gives")
@@ -92,6 +97,8 @@ def _always(errand: Errand) -> _Beginning:
 
 
 def _as_told(hand: Hand, instruction: str, plays: bool) -> Script:
+    if not instruction:
+        raise ValueError("on the tabletop scripted experts do what info['task'] says, and there is no such thing")
     return (play_about if plays else follow)(hand, instruction)
 
 

@@ -112,5 +112,9 @@ def test_misuse_is_named():
         policy.act({}, {})
     with pytest.raises(ValueError, match=r"b = 2.*\(3, 3\)"):
         policy.act({}, {"state": {"eef_pos": np.zeros((3, 3))}})
+    told_nothing = scripted_policy("Tabletop")
+    told_nothing.reset([0])
+    with pytest.raises(ValueError, match=r"info\['task'\]"):
+        told_nothing.act({}, {"state": {"eef_pos": np.zeros((1, 3))}})
     with pytest.raises(ValueError, match=r"\(3,\)"):
         policy.act({}, {"state": {"eef_pos": np.zeros(3)}})
