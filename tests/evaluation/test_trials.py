@@ -86,3 +86,28 @@ def test_trials_are_kept(trials: TwinTrials, tmp_path: Path):
 def test_a_twin_without_scenes_shows_none():
     with TwinTrials(horizon=HORIZON) as plain, pytest.raises(ValueError, match="scene"):
         plain.run(Looker(), [1], scene="black_cloth")
+
+
+def test_what_a_policy_is_told_is_what_counts():
+    """Policies hear of each episode what its seed draws, or what it is told in place of that, and success is of that."""
+    told: list[list[str]] = []
+
+    class Listener(Looker):
+        def act(self, observation: Observation, info: Mapping[str, Any]) -> np.ndarray:
+            told.append(list(info["task"]))
+            return super().act(observation, info)
+
+    with TwinTrials("Tabletop", split="unseen_objects", horizon=4) as trials:
+        drawn = trials.run(Listener(), [3, 4])
+        assert told == [[trial.task for trial in drawn]] * 2
+        assert drawn[0].task != drawn[1].task
+        texts = ["lift the red cube", "push the blue can left"]
+        chosen = trials.run(Listener(), [3, 4], instructions=texts)
+        assert [trial.task for trial in chosen] == told[-1] == texts
+        film = trials.film(chosen[1])
+        assert film["agentview"].shape[0] == 5
+        with pytest.raises(ValueError, match="2 seeds need as many instructions, got 1"):
+            trials.run(Listener(), [3, 4], instructions=texts[:1])
+    with TwinTrials("Tabletop", horizon=90) as trials:
+        expert = trials.run(scripted_policy("Tabletop"), [5, 6], instructions=["lift the red cube"] * 2)
+    assert all(trial.success for trial in expert)
