@@ -89,7 +89,7 @@ def test_a_twin_without_scenes_shows_none():
 
 
 def test_what_a_policy_is_told_is_what_counts():
-    """Policies hear of each episode what its seed draws, or what it is told in place of that, and success is of that."""
+    """Policies hear what an episode's seed draws, or what it is told in place of that, and success is of that."""
     told: list[list[str]] = []
 
     class Listener(Looker):

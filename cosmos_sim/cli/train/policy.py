@@ -12,7 +12,7 @@ DEFAULT = TrainConfig(steps=4000, lr=1e-3, weight_decay=1e-4, warmup=200, final_
 
 def policy(
     *,
-    data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATASET")],
+    data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
     kind: str = "diffusion",
     language: bool = False,
