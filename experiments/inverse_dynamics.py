@@ -36,13 +36,14 @@ BINS = 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="held-out episodes that collect recorded"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="held-out episodes that collect recorded")
     parser.add_argument("--reader", nargs="+", required=True, metavar="NAME=FOLDER", help="what reads the actions")
     parser.add_argument("--model", help="look at what this model's tokenizer leaves of the frames")
     parser.add_argument("--episodes", type=int, default=100, help="the most to read")
     parser.add_argument("--translation", type=int, default=3, help="so many of an action's first numbers")
+    parser.add_argument(
+        "--gripper", type=int, default=6, help="of an action: its sign opens or closes"
+    )
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--json", type=Path, default=Path("experiments/inverse_dynamics.json"))
     arguments = parser.parse_args()
@@ -65,7 +66,7 @@ def main() -> None:
 
 def measured(reader: Labeller, arguments: argparse.Namespace, told: dict[str, Any]) -> dict[str, Any]:
     """The figures of one reader."""
-    axes, binary = slice(0, arguments.translation), np.asarray(reader.binary)
+    axes, grip = slice(0, arguments.translation), arguments.gripper
     errors, doubts, steps, right = [], [], [], []
     again: dict[str, list[bool]] = {"read": [], "true": []}
     for index, episode in episodes(arguments):
@@ -74,7 +75,8 @@ def measured(reader: Labeller, arguments: argparse.Namespace, told: dict[str, An
         errors.append(np.linalg.norm(read.action[:, axes] - true[:, axes], axis=1))
         steps.append(np.linalg.norm(true[:, axes], axis=1))
         doubts.append(np.sqrt(np.square(read.deviation[:, axes]).mean(axis=1)))
-        right.append((read.action[:, binary] > 0) == (true[:, binary] > 0))
+        clear = np.abs(true[:, grip]) > 0.5  # near 0 it stops the fingers
+        right.append(np.sign(read.action[clear, grip]) == np.sign(true[clear, grip]))
         if episode.success is not None and episode.success[:-1].any():
             plan = told["episodes"][index]
             words = episode.task if told["config"]["task"] == LANGUAGE_TASK else None
@@ -95,7 +97,7 @@ def measured(reader: Labeller, arguments: argparse.Namespace, told: dict[str, An
         "translation error": float(error.mean()),
         "mean translation": float(step.mean()),
         "relative error": float(error.mean() / step.mean()),
-        "gripper accuracy": float(np.concatenate(right).mean()) if binary.any() else None,
+        "gripper accuracy": float(np.concatenate(right).mean()),
         "calibration": [{"deviation": float(doubt[k].mean()), "error": float(error[k].mean())} for k in order],
         "spearman": float(rank.statistic),
         "replayed": {kind: share(flags) for kind, flags in again.items()},
@@ -122,11 +124,10 @@ def share(flags: list[bool]) -> dict[str, Any]:
 
 def told_of(name: str, figures: dict[str, Any]) -> str:
     """Figures as lines of text."""
-    grip = figures["gripper accuracy"]
     lines = [
         f"{name}: {figures['episodes']} episodes",
         f"  translation off by {figures['relative error']:.1%} of a step's mean",
-        f"  gripper right in {grip:.1%}" if grip is not None else "  no binary number",
+        f"  gripper right in {figures['gripper accuracy']:.1%}",
         f"  error by deviation, rank correlation {figures['spearman']:.2f}: "
         + ", ".join(f"{one['error']:.2f}" for one in figures["calibration"]),
     ]
