@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cosmos_sim.augmentation.plan import short_name
+from cosmos_sim.data.files import short_name
 
 _TEXT = """\
 ---

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from cosmos_sim.augmentation.plan import short_name
 from cosmos_sim.augmentation.staging import Staged
+from cosmos_sim.data.files import short_name
 from cosmos_sim.data.images import stretch
 from cosmos_sim.data.lerobot import read_episodes
 from cosmos_sim.data.video import SequentialVideo

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,12 +112,6 @@ def jobs_of(prompts: Mapping[int, Sequence[Prompt]], done: set[str]) -> list[Job
     """The variants that are not ``done``, an episode's one after another, so that its controls are found once."""
     jobs = [Job(episode, k, prompt) for episode in sorted(prompts) for k, prompt in enumerate(prompts[episode])]
     return [job for job in jobs if job.name not in done]
-
-
-def short_name(name: str) -> str:
-    """What a dataset or a world is called where others read it: of a folder no more than its own name."""
-    path = Path(name)
-    return path.resolve().name if path.exists() else name
 
 
 def prompt_json(prompt: Prompt) -> dict[str, Any]:

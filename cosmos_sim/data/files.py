@@ -50,6 +50,17 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def short_name(name: str | Path) -> str:
+    """What a dataset or a network is called where others read it: of a folder no more than its own name, or its run's
+    where it is what a run exported.
+    """
+    path = Path(name)
+    if not path.exists():
+        return str(name)
+    path = path.resolve()
+    return path.parent.name if path.name == "export" else path.name
+
+
 def _flush(file: Path) -> None:
     """Wait until a file is on the disk, so that a rename never outlives what it names."""
     descriptor = os.open(file, os.O_RDONLY)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cosmos_sim.synthesis.dreaming import seed_name
+from cosmos_sim.data.files import short_name
 from cosmos_sim.synthesis.scores import CHECKS
 
 _TEXT = """\
@@ -46,11 +46,11 @@ def card(record: Mapping[str, Any], *, fps: float) -> str:
     words = {"world": "predicted by the world under the actions", "replay": "of the replay", "zeros": "zeros"}
     states = ", ".join(f"{count} dreams' are {words[name]}" for name, count in record["states_from"].items())
     return _TEXT.format(
-        dataset=seed_name(settings["dataset"]),
+        dataset=short_name(settings["dataset"]),
         count=record["dreams"] if settings["unfiltered"] else record["accepted"],
         fps=fps,
-        model=seed_name(settings["model"]),
-        labeller=seed_name(settings["labeller"]),
+        model=short_name(settings["model"]),
+        labeller=short_name(settings["labeller"]),
         verified=(
             "None of them has been seen to do what it says."
             if settings["twin"] is None

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
@@ -182,9 +181,3 @@ class Dreaming:
         if told.success is not None:
             scores["failure"] = failure_score(told.success[0])
         return np.concatenate([start.state[None], told.proprioception[0]]).astype(np.float32), scores
-
-
-def seed_name(dataset: str) -> str:
-    """What the seed dataset is called where others read it: of a folder no more than its own name."""
-    path = Path(dataset)
-    return path.resolve().name if path.exists() else dataset

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from cosmos_sim.data.files import short_name
 from cosmos_sim.evaluation.clip import beside, mp4
-from cosmos_sim.synthesis.dreaming import seed_name
 from cosmos_sim.synthesis.staging import Staged, Staging, Told
 
 _WIDTH, _HEIGHT, _LEFT = 264, 76, 22
@@ -49,7 +49,7 @@ def write_page(
     )
     settings = record["settings"]
     some = "" if len(chosen) == len(dreams) else f" {len(chosen)} of them are shown."
-    title = escape(f"{record['accepted']} of {record['dreams']} dreams of {seed_name(settings['dataset'])}")
+    title = escape(f"{record['accepted']} of {record['dreams']} dreams of {short_name(settings['dataset'])}")
     replayed = "" if settings["twin"] is None else ", replayed in the simulator"
     style, script = (
         resources.files("cosmos_sim.synthesis").joinpath("sheet", name).read_text(encoding="utf-8")
@@ -59,8 +59,8 @@ def write_page(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{title}</title><link rel="icon" href="data:,"><style>\n{style}</style></head>\n'
-        f"<body><header><h1>{title}</h1><p>Imagined by <b>{escape(seed_name(settings['model']))}</b>, actions read by "
-        f"<b>{escape(seed_name(settings['labeller']))}</b>{replayed}. {len(record['failed'])} could not be made.{some}"
+        f"<body><header><h1>{title}</h1><p>Imagined by <b>{escape(short_name(settings['model']))}</b>, actions read by "
+        f"<b>{escape(short_name(settings['labeller']))}</b>{replayed}. {len(record['failed'])} could not be made.{some}"
         '</p><p class="key"><i class="c0"></i>x <i class="c1"></i>y <i class="c2"></i>z. Above: the pseudo-actions, '
         "with a standard deviation of their draws. Below: the hand, as a world predicts it (solid) and as the "
         'simulator moved it under the same actions (dashed).</p><div class="controls">'
