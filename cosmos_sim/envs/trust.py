@@ -4,6 +4,9 @@ A world whose frames have become a dream of their own still looks like a robot a
 the frames show can be read off them: where the two differ by more than the reader's own error, the frames no longer
 follow the actions. That is the cycle consistency of the last chunk, and a logistic regression, fitted where the answer
 is known (``experiments/trust.py``), makes a probability of it.
+
+A reader reads what it learned to: actions unlike any that it was trained on (a gripper that opens and closes at every
+step) are read wrongly off real frames, too, and little trust then says that nothing can be told.
 """
 
 import os
@@ -95,15 +98,18 @@ class Trust:
             )
 
     def see(self, frames: Mapping[str, UInt8[ndarray, "b t1 h w c"]]) -> Float32[ndarray, "b t d"]:
-        """What the reader sees in each step of ``b`` videos: what :meth:`errors` compares with the actions."""
+        """What the reader sees in each step of ``b`` videos, to :meth:`read` the actions off."""
         return self.reader.see({camera: frames[camera] for camera in self.cameras})
 
-    def errors(self, seen: Float32[ndarray, "b k d"], actions: Float32[ndarray, "b k a"]) -> Float64[ndarray, "b"]:
-        """How far the actions that are read off ``b`` chunks differ from those taken: see :func:`cycle_error`."""
+    def read(self, seen: Float32[ndarray, "b k d"]) -> Float32[ndarray, "b k a"]:
+        """The actions of ``b`` chunks of steps that were seen."""
+        return self.reader.read_seen(seen, samples=self.calibration.samples).action
+
+    def errors(self, read: Float32[ndarray, "b k a"], taken: Float32[ndarray, "b k a"]) -> Float64[ndarray, "b"]:
+        """How far the actions that were read off ``b`` chunks differ from others: see :func:`cycle_error`."""
         net = self.reader.net
         low, high = net.low.cpu().numpy(), net.high.cpu().numpy()
-        read = self.reader.read_seen(seen, samples=self.calibration.samples)
-        return cycle_error(read.action, actions, low=low, high=high, binary=self.reader.binary)
+        return cycle_error(read, taken, low=low, high=high, binary=self.reader.binary)
 
     def begin(self, n: int) -> Trail:
         """Where ``n`` episodes stand before their first action."""
@@ -141,7 +147,7 @@ class Trust:
 
     def __call__(self, seen: Float32[ndarray, "b k d"], actions: Float32[ndarray, "b k a"]) -> Float64[ndarray, "b"]:
         """The probability that the frames of each chunk follow its actions."""
-        return self.calibration.probability(self.errors(seen, actions))
+        return self.calibration.probability(self.errors(self.read(seen), actions))
 
 
 def cycle_error(

@@ -27,7 +27,7 @@ class TrustCalibration:
     intercept: float
     slope: float
     """Below zero: the more the actions that are read differ from those taken, the less the frames are believed."""
-    samples: int = 8
+    samples: int = 4
     """Draws of the inverse dynamics whose mean is compared: the error depends on it."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """Measured on episodes that it was not fitted on."""

@@ -59,8 +59,8 @@ def blob_trust() -> Trust:
     net.eval()
     raw = Trust(reader, TrustCalibration(0.0, -1.0, samples=4))
     frames, actions = played(100, CHUNK, 2)
-    seen = raw.see(frames)
-    errors = np.concatenate([raw.errors(seen, actions), raw.errors(seen, LOW + HIGH - actions)])
+    read = raw.read(raw.see(frames))
+    errors = np.concatenate([raw.errors(read, actions), raw.errors(read, LOW + HIGH - actions)])
     follows = np.arange(200) < 100
     return Trust(reader, TrustCalibration.fit(errors, follows, samples=4))
 
