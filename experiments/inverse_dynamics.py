@@ -41,9 +41,7 @@ def main() -> None:
     parser.add_argument("--model", help="look at what this model's tokenizer leaves of the frames")
     parser.add_argument("--episodes", type=int, default=100, help="the most to read")
     parser.add_argument("--translation", type=int, default=3, help="so many of an action's first numbers")
-    parser.add_argument(
-        "--gripper", type=int, default=6, help="of an action: its sign opens or closes"
-    )
+    parser.add_argument("--gripper", type=int, default=6, help="of an action: its sign opens or closes")
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--json", type=Path, default=Path("experiments/inverse_dynamics.json"))
     arguments = parser.parse_args()

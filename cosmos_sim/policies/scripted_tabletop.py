@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -119,13 +120,13 @@ def _others(hand: Hand) -> list[str]:
 
 def _blunders(hand: Hand, instruction: str, errand: Errand) -> list[Callable[[], Script]]:
     """Ways to fail at what ``instruction`` says."""
-    ways: list[Callable[[], Script]] = [lambda mishap=mishap: mishap(hand, errand) for mishap in MISHAPS]
+    ways: list[Callable[[], Script]] = [partial(mishap, hand, errand) for mishap in MISHAPS]
     pushes = instruction.startswith("push")
     for name in _others(hand)[:2]:
         other = replace(errand, thing=name, grasp=0.005, is_long=name.startswith("block"))
-        ways += [lambda other=other: _push(hand, other.thing) if pushes else _mistake(hand, other)] * 2
+        ways += [partial(_push, hand, other.thing) if pushes else partial(_mistake, hand, other)] * 2
     if errand.place is not None and not pushes:
-        ways += [lambda: wrong_place(hand, errand)] * 2
+        ways += [partial(wrong_place, hand, errand)] * 2
     return ways
 
 
