@@ -24,7 +24,7 @@ CONFINED = {
         "world_model/sampler*.py",
         "policies/diffusion*.py",
     ),
-    "transformers": ("world_model/reason1.py", "augmentation/annotator_*.py"),
+    "transformers": ("world_model/reason1.py", "augmentation/annotator_*.py", "synthesis/judge_*.py"),
     "peft": ("world_model/recipes/predict_adapter.py",),
     "tyro": ("cli/*",),
 }
