@@ -310,7 +310,9 @@ def main() -> None:
         names = arguments.policies or list(shipped("policy"))
         videos += paired(world, names, arguments.starts, arguments.batch)
     trust, told = study(trust, videos, translation=arguments.translation, stride=arguments.stride)
-    settings = {name: str(value) for name, value in vars(arguments).items() if name not in ("out", "write")}
+    told_apart = ("out", "write", "data", "inverse_dynamics")
+    settings = {name: value for name, value in vars(arguments).items() if name not in told_apart}
+    settings |= {"data": arguments.data.name, "inverse_dynamics": reader.metadata}
     found = {"format": "cosmos-sim trust study 1", **settings, "reader": reader.figures, **told}
     print(table(found))
     write_whole(arguments.out, strict_json(found))
