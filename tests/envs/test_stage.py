@@ -236,7 +236,7 @@ def test_grey_is_grey(twin: CosmosTwin):
 def test_options_that_are_wrong(plain: CosmosTwin, twin: CosmosTwin):
     with pytest.raises(ValueError, match="shows no scenes"):
         plain.reset(seed=0, options={"scene": "base"})
-    with pytest.raises(ValueError, match=r"only option of CosmosTwin.reset is 'scene', got \['look'\]"):
+    with pytest.raises(ValueError, match=r"options of CosmosTwin.reset are 'scene' and 'instruction', not \['look'\]"):
         twin.reset(seed=0, options={"look": "base"})
     with pytest.raises(ValueError, match="Did you mean 'spotlight'"):
         twin.reset(seed=0, options={"scene": "spotligth"})
