@@ -7,7 +7,9 @@ Cameras are the features ``observation.images.<camera>``, proprioception is ``ob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxtyping import UInt8
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 from cosmos_sim.data.lerobot_layout import DatasetInfo, Layout, choose_cameras, read_layout
@@ -31,7 +33,11 @@ def dataset_info(path: str | Path) -> DatasetInfo:
 
 
 def read_episodes(
-    path: str | Path, episodes: Sequence[int] | None = None, cameras: Sequence[str] | None = None
+    path: str | Path,
+    episodes: Sequence[int] | None = None,
+    cameras: Sequence[str] | None = None,
+    *,
+    videos_alone: bool = False,
 ) -> Iterator[Episode]:
     """Decode the episodes of a dataset one after the other.
 
@@ -39,6 +45,7 @@ def read_episodes(
         path: as for :func:`dataset_info`.
         episodes: indices of the episodes to read, in the order wanted; all of them by default.
         cameras: the cameras to decode; all of them by default.
+        videos_alone: read frames and tasks; actions and states, which need not be there, are of size 0.
 
     Yields:
         Episodes, with ``info["episode_index"]``. Numbers are turned into ``float32``; ``reward`` and ``success`` are
@@ -48,7 +55,7 @@ def read_episodes(
         ValueError: at once for an unknown episode or camera; while reading, naming file and episode, for a video that
             is missing, broken or too short, for rows that are missing, and for numbers that are not finite.
     """
-    layout = read_layout(path)
+    layout = read_layout(path, videos_alone=videos_alone)
     chosen = range(layout.info.episodes) if episodes is None else list(episodes)
     for episode in chosen:
         if not 0 <= episode < layout.info.episodes:
@@ -72,8 +79,8 @@ def _read(layout: Layout, episodes: Sequence[int], cameras: Sequence[str]) -> It
             }
             yield Episode(
                 frames=frames,
-                state=numbers(layout, episode, rows, "observation.state"),
-                action=numbers(layout, episode, rows, "action"),
+                state=_vectors(layout, episode, rows, "observation.state"),
+                action=_vectors(layout, episode, rows, "action"),
                 task=layout.task_names[rows["task_index"][0].as_py()],
                 success=numbers(layout, episode, rows, "next.success")[:, 0] > 0.5 if layout.info.has_success else None,
                 reward=numbers(layout, episode, rows, "next.reward")[:, 0] if layout.info.has_reward else None,
@@ -82,6 +89,12 @@ def _read(layout: Layout, episodes: Sequence[int], cameras: Sequence[str]) -> It
             )
     finally:
         videos.close()
+
+
+def _vectors(layout: Layout, episode: int, rows: pa.Table, column: str) -> Float32[ndarray, "t n"]:
+    if column not in layout.columns:
+        return np.empty((len(rows), 0), np.float32)
+    return numbers(layout, episode, rows, column)
 
 
 class _Videos:

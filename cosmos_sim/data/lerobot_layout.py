@@ -119,8 +119,11 @@ def find_dataset(path: str | Path) -> Path:
         ) from error
 
 
-def read_layout(path: str | Path) -> Layout:
+def read_layout(path: str | Path, *, videos_alone: bool = False) -> Layout:
     """Read the metadata of the dataset at ``path`` (a folder or hub id, see :func:`find_dataset`).
+
+    With ``videos_alone`` it may lack actions and states, and those that it has are left out, as are its rewards and
+    successes: their sizes are 0.
 
     Raises:
         ValueError: naming what is missing or wrong.
@@ -143,26 +146,28 @@ def read_layout(path: str | Path) -> Layout:
         )
     cameras = _cameras(root, features)
     tasks = _tasks(root)
-    columns = [name for name in ("next.reward", "next.success") if name in features]
+    vectors = () if videos_alone else ("observation.state", "action")
+    sizes = {name: _vector(root, features, name) for name in vectors}
+    columns = [name for name in ("next.reward", "next.success") if name in features and not videos_alone]
     info = DatasetInfo(
         path=root,
         fps=fps,
         cameras={name: camera.size for name, camera in cameras.items()},
-        state_dim=_vector(root, features, "observation.state"),
-        action_dim=_vector(root, features, "action"),
+        state_dim=sizes.get("observation.state", 0),
+        action_dim=sizes.get("action", 0),
         tasks=tuple(tasks.values()),
         lengths=tuple(int(row["length"]) for row in rows),
         has_reward="next.reward" in columns,
         has_success="next.success" in columns,
         episode_tasks=tuple(str(next(iter(row.get("tasks") or ()), "")) for row in rows),
         robot_type=raw.get("robot_type"),
-        state_names=_names(features["observation.state"]),
-        action_names=_names(features["action"]),
+        state_names=_names(features.get("observation.state", {})),
+        action_names=_names(features.get("action", {})),
     )
     return Layout(
         info=info,
         features=cameras,
-        columns=("episode_index", "task_index", "observation.state", "action", *columns),
+        columns=("episode_index", "task_index", *vectors, *columns),
         task_names=tasks,
         rows=rows,
         data_path=raw["data_path"],

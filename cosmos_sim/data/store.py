@@ -63,6 +63,7 @@ class EpisodeStore:
         cache: str | Path,
         cameras: Sequence[str] | None = None,
         fraction: float = 0.1,
+        videos_alone: bool = False,
         progress: bool = False,
     ) -> None:
         """Open the dataset at ``path`` (see :func:`~cosmos_sim.data.lerobot.dataset_info`).
@@ -72,17 +73,19 @@ class EpisodeStore:
             cache: the folder for decoded frames; several datasets and processes may share one.
             cameras: the cameras to keep; all of them by default.
             fraction: how many of the episodes are held out from training (see :mod:`cosmos_sim.data.split`).
+            videos_alone: keep frames and tasks; actions and states, which need not be there, are of size 0.
             progress: show a bar while decoding.
 
         Raises:
             ValueError: for whatever :func:`~cosmos_sim.data.lerobot.read_episodes` refuses.
             OSError: if ``cache`` cannot be written.
         """
-        self.info = read_layout(path).info
+        self.info = read_layout(path, videos_alone=videos_alone).info
         names = choose_cameras(self.info, cameras)
-        folder = Path(cache) / _fingerprint(self.info.path, names)
+        kept = [*names, *(["videos alone"] if videos_alone else [])]
+        folder = Path(cache) / _fingerprint(self.info.path, kept)
         if not folder.is_dir():
-            _decode(self.info, names, folder, progress=progress)
+            _decode(self.info, names, folder, videos_alone=videos_alone, progress=progress)
         self.frames = {name: np.load(folder / f"frames.{k}.npy", mmap_mode="r") for k, name in enumerate(names)}
         self.state = np.load(folder / "state.npy")
         self.action = np.load(folder / "action.npy")
@@ -150,10 +153,10 @@ class EpisodeStore:
         return slice(int(self.offsets[episode]), int(self.offsets[episode] + self.lengths[episode]))
 
 
-def _fingerprint(root: Path, cameras: Sequence[str]) -> str:
-    """A name for the state of a dataset's files: it changes when one of them does."""
+def _fingerprint(root: Path, kept: Sequence[str]) -> str:
+    """A name for the state of a dataset's files, and what is kept of them: it changes when one of them does."""
     digest = blake2b(digest_size=12)
-    digest.update(json.dumps([_FORMAT, *cameras]).encode())
+    digest.update(json.dumps([_FORMAT, *kept]).encode())
     for folder in ("meta", "data", "videos"):
         for file in sorted(p for p in (root / folder).rglob("*") if p.is_file()):
             stat = file.stat()
@@ -161,7 +164,7 @@ def _fingerprint(root: Path, cameras: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _decode(info: DatasetInfo, cameras: Sequence[str], folder: Path, *, progress: bool) -> None:
+def _decode(info: DatasetInfo, cameras: Sequence[str], folder: Path, *, videos_alone: bool, progress: bool) -> None:
     """Decode the dataset into ``folder``, written beside and renamed. Frames are appended to plain files rather than
     written through a memory map, because a full disk raises :class:`OSError` in the one and kills the process in the
     other."""
@@ -175,7 +178,7 @@ def _decode(info: DatasetInfo, cameras: Sequence[str], folder: Path, *, progress
                 header = {"descr": "|u1", "fortran_order": False, "shape": (info.steps, *info.cameras[camera], 3)}
                 np.lib.format.write_array_header_1_0(file, header)
             parts = []
-            episodes = read_episodes(info.path, cameras=cameras)
+            episodes = read_episodes(info.path, cameras=cameras, videos_alone=videos_alone)
             for episode in tqdm(episodes, "decoding", info.episodes, unit="episode", disable=not progress):
                 for file, camera in zip(files, cameras, strict=True):
                     file.write(np.ascontiguousarray(episode.frames[camera]).data)

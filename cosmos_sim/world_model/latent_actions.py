@@ -35,7 +35,6 @@ from cosmos_sim.world_model.inverse_dynamics import (
 )
 
 _BATCH = 64
-_PAINTED = 4
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,17 @@ class LatentActionsConfig(InverseDynamicsConfig):
     levels: tuple[int, ...] = (7, 5, 5)
     """Values that each number of a code can take, odd so that one is 0: there are as many codes as their product."""
 
+    painted: int = 32
+    """Painters see and paint so many pixels squared."""
+    dropout: float = 0.5
+    """Share of what is seen that a chunk's actions are trained without: few labels are soon learned by heart."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if self.painted < 4 or self.painted % 4 or self.resolution % self.painted:
+            raise ValueError(f"painted must be a multiple of 4 that divides {self.resolution}, got {self.painted}")
         for name in ("apart", "tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -82,7 +90,7 @@ def code_index(values: Float[Tensor, "*b v"], levels: Sequence[int]) -> Int64[Te
 
 
 class Painter(nn.Module):
-    """The later frame of one camera, at a quarter of the resolution, from the earlier one and the code.
+    """The later frame of one camera, small, from the earlier one and the code.
 
     The code scales and shifts channels, everywhere alike: it can tell how to move what is there, not where things are.
     """
@@ -117,7 +125,7 @@ def _modulated(x: Float[Tensor, "n c h w"], told: Float[Tensor, "2 n c 1 1"]) ->
 
 @dataclass(frozen=True, eq=False)
 class Painted:
-    """Pairs of frames that were painted, of each camera, at a quarter of the resolution."""
+    """Pairs of frames that were painted, of each camera, as small as they are painted."""
 
     later: Sequence[Float[Tensor, "b 3 p p"]]
     """As painted."""
@@ -145,7 +153,9 @@ class LatentActionsNet(InverseDynamicsNet):
         """The codes of each of the ``k1 - 1`` steps beside what the eyes see, without a way back for gradients."""
         with torch.no_grad():
             seen, codes = self.encode([prepared(frames[camera], jitter) for camera in self.config.cameras])
-        return self.join(torch.cat([seen, codes.flatten(2)], dim=-1))
+        found = torch.cat([seen, codes.flatten(2)], dim=-1)
+        kept = F.dropout1d(found.transpose(1, 2), self.config.dropout, self.training).transpose(1, 2)
+        return self.join(kept)
 
     def encode(
         self, videos: Sequence[Float[Tensor, "b k1 3 r r"]]
@@ -155,41 +165,21 @@ class LatentActionsNet(InverseDynamicsNet):
         z = rearrange(self.code(seen).float(), "b k (n v) -> b k n v", n=self.config.tokens)
         return seen, quantise(z, self.config.levels)
 
-    def paint(
-        self, videos: Sequence[Float[Tensor, "b 2 3 r r"]], seen: Sequence[Float[Tensor, "b 2 3 r r"]] | None = None
-    ) -> Painted:
-        """Paint the later frame of each pair, by the codes of what the eyes see: the same pairs if not told."""
-        _, codes = self.encode(videos if seen is None else seen)
-        small = [F.avg_pool2d(video.flatten(0, 1), _PAINTED).unflatten(0, (-1, 2)) for video in videos]
+    def paint(self, videos: Sequence[Float[Tensor, "b 2 3 r r"]]) -> Painted:
+        """Paint the later frame of each pair."""
+        _, codes = self.encode(videos)
+        factor = self.config.resolution // self.config.painted
+        small = [F.avg_pool2d(video.flatten(0, 1), factor).unflatten(0, (-1, 2)) for video in videos]
         told = codes[:, 0].flatten(1)
         painted = [painter(video[:, 0], told) for painter, video in zip(self.painters, small, strict=True)]
         return Painted(painted, small, codes[:, 0])
 
     def painting_loss(
-        self,
-        frames: Mapping[str, UInt8[Tensor, "b 2 r r c"]],
-        jitter: Float[Tensor, "b 2"] | None,
-        shift: Int64[Tensor, "b 2 2"],
+        self, frames: Mapping[str, UInt8[Tensor, "b 2 r r c"]], jitter: Float[Tensor, "b 2"] | None
     ) -> Float[Tensor, ""]:
-        """The mean over the cameras of :func:`unexplained`.
-
-        Eyes and painters see the pairs at places ``shift`` pixels off, the first of the two and the second: so codes
-        are of little use that tell where things are, not how they move.
-        """
-        videos = [prepared(frames[camera], jitter) for camera in self.config.cameras]
-        seen, real = ([shifted(video, by) for video in videos] for by in shift.unbind(1))
-        painted = self.paint(real, seen)
+        """The mean over the cameras of :func:`unexplained`."""
+        painted = self.paint([prepared(frames[camera], jitter) for camera in self.config.cameras])
         return torch.stack([unexplained(*pair) for pair in zip(painted.later, painted.real, strict=True)]).mean()
-
-
-def shifted(videos: Float[Tensor, "b t c h w"], by: Int64[Tensor, "b 2"]) -> Float[Tensor, "b t c h w"]:
-    """Each video moved up and to the left by so many pixels, all its frames alike; edges are repeated."""
-    h, w = videos.shape[-2:]
-    rows = (torch.arange(h, device=by.device) + by[:, :1]).clamp(0, h - 1)
-    columns = (torch.arange(w, device=by.device) + by[:, 1:]).clamp(0, w - 1)
-    video = torch.arange(len(videos), device=by.device)
-    moved = videos[video[:, None, None], :, :, rows[:, :, None], columns[:, None]]
-    return rearrange(moved, "b h w t c -> b t c h w")
 
 
 def unexplained(painted: Float[Tensor, "b 3 p p"], real: Float[Tensor, "b 2 3 p p"]) -> Float[Tensor, ""]:

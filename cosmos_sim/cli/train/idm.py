@@ -47,7 +47,7 @@ def idm(
         batch_size: Chunks per step.
         train: How to train.
     """
-    from cosmos_sim.cli.train._readers import train_reader
+    from cosmos_sim.cli.train._inverse_dynamics import train_inverse_dynamics
     from cosmos_sim.data.lerobot import dataset_info
     from cosmos_sim.world_model.inverse_dynamics import InverseDynamicsConfig
     from cosmos_sim.world_model.recipes.inverse_dynamics import InverseDynamicsRecipe, InverseDynamicsRecipeConfig
@@ -69,4 +69,4 @@ def idm(
         batch_size=batch_size,
         seed=train.seed,
     )
-    train_reader(InverseDynamicsRecipe, config, train, out, cache=cache)
+    train_inverse_dynamics(InverseDynamicsRecipe, config, train, out, cache=cache)

@@ -18,10 +18,12 @@ def latent_actions(
     out: Path,
     cache: Path | None = None,
     cameras: tuple[str, ...] = (),
+    videos: tuple[Path, ...] = (),
     labels: float = 0.01,
     apart: int = 3,
     tokens: int = 4,
     levels: tuple[int, ...] = (7, 5, 5),
+    painted: int = 32,
     chunk: int = 8,
     resolution: int = 128,
     width: int = 16,
@@ -37,14 +39,16 @@ def latent_actions(
     They are at OUT/export when the command ends, and serve wherever inverse dynamics do.
 
     Args:
-        data: LeRobot datasets; all of one action space.
+        data: LeRobot datasets with the actions to be read; all of one action space.
         out: Where checkpoints, curves and, at the end, ``export`` go; a started run resumes.
         cache: Where decoded frames are kept; beside ``out`` by default.
         cameras: Which cameras they see; all of the first dataset's by default.
-        labels: Share of the episodes whose actions may be seen.
+        videos: More LeRobot datasets with these cameras, of other robots or without any actions.
+        labels: Share of the episodes of ``data`` whose actions may be seen.
         apart: They learn from frames of up to so many steps between.
         tokens: Codes that tell what changed between two frames.
         levels: Values that each number of a code can take; odd.
+        painted: Side in pixels of the frames that are repainted by the codes alone.
         chunk: Actions that are read together, off one frame more.
         resolution: Side in pixels that images are resized to.
         width: Channels of the first convolution.
@@ -55,7 +59,7 @@ def latent_actions(
         batch_size: Chunks with actions per step.
         train: How to train.
     """
-    from cosmos_sim.cli.train._readers import train_reader
+    from cosmos_sim.cli.train._inverse_dynamics import train_inverse_dynamics
     from cosmos_sim.data.lerobot import dataset_info
     from cosmos_sim.world_model.latent_actions import LatentActionsConfig
     from cosmos_sim.world_model.recipes.latent_actions import LatentActionsRecipe, LatentActionsRecipeConfig
@@ -74,11 +78,13 @@ def latent_actions(
             apart=apart,
             tokens=tokens,
             levels=levels,
+            painted=painted,
         ),
         labels=labels,
         translation=min(3, info.action_dim) if translation is None else translation,
         batch_size=batch_size,
+        videos=tuple(str(path) for path in videos),
         pairs=pairs,
         seed=train.seed,
     )
-    train_reader(LatentActionsRecipe, config, train, out, cache=cache)
+    train_inverse_dynamics(LatentActionsRecipe, config, train, out, cache=cache, videos=videos)

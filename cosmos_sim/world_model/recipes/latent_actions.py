@@ -40,17 +40,15 @@ class LatentActionsRecipeConfig(InverseDynamicsRecipeConfig):
     """What latent actions learn from."""
 
     net: LatentActionsConfig
+    videos: tuple[str, ...] = ()
+    """More datasets, whose actions nobody looks at: of other robots, or without any."""
     pairs: int = 64
     """Pairs of frames a step, of all episodes, that eyes, codes and painters learn from."""
-    shift: float = 0.1
-    """Largest distance, of the image's side, by which eyes and painters see a pair at other places."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.pairs < 1:
             raise ValueError(f"pairs must be at least 1, got {self.pairs}")
-        if not 0 <= self.shift <= 0.5:
-            raise ValueError(f"shift must lie in [0, 0.5], got {self.shift}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,6 @@ class LatentActionsBatch(InverseDynamicsBatch):
 
     pairs: Mapping[str, UInt8[Tensor, "n 2 r r c"]]
     pairs_jitter: Float[Tensor, "n 2"]
-    pairs_shift: Int64[Tensor, "n 2 2"]
 
 
 class LatentActionsRecipe(InverseDynamicsRecipe):
@@ -80,9 +77,13 @@ class LatentActionsRecipe(InverseDynamicsRecipe):
         *,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        """As :class:`InverseDynamicsRecipe`; episodes without labels give frames alone."""
-        super().__init__(config, stores, provenance=provenance)
-        length = config.net.apart + 1
+        """``stores`` are the datasets ``config.data``, then ``config.videos``, opened, with the cameras that are seen.
+
+        Raises:
+            ValueError: as :class:`InverseDynamicsRecipe`.
+        """
+        super().__init__(config, stores[: len(config.data)], provenance=provenance)
+        self.watched, length = stores, config.net.apart + 1
         self.pairs = [all_windows(store.lengths.tolist(), length, episodes=store.train) for store in stores]
 
     def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> LatentActionsBatch:
@@ -94,19 +95,15 @@ class LatentActionsRecipe(InverseDynamicsRecipe):
         drawn = draw(self.pairs[which], n, generator)
         later = part.of(torch.randint(1, apart + 1, (n,), generator=generator)).numpy()
         jitter, coarse = self.disguise(n, generator)
-        far = round(self.config.shift * self.config.net.resolution)
-        shift = torch.randint(-far, far + 1, (n, 2, 2), generator=generator)
-        frames = self.stores[which].clips(drawn.select(part.of(np.arange(n)))).frames
+        frames = self.watched[which].clips(drawn.select(part.of(np.arange(n)))).frames
         rows = np.arange(len(later))
         ends = {camera: np.stack([video[:, 0], video[rows, later]], axis=1) for camera, video in frames.items()}
         pairs = self.seen(ends, part.of(coarse).tolist())
-        return LatentActionsBatch(
-            labelled.frames, labelled.actions, labelled.jitter, pairs, part.of(jitter), part.of(shift)
-        )
+        return LatentActionsBatch(labelled.frames, labelled.actions, labelled.jitter, pairs, part.of(jitter))
 
     def loss(self, batch: InverseDynamicsBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         assert isinstance(batch, LatentActionsBatch)
-        painting = self.net.painting_loss(batch.pairs, batch.pairs_jitter, batch.pairs_shift)
+        painting = self.net.painting_loss(batch.pairs, batch.pairs_jitter)
         actions = super().loss(batch, step, generator)["loss"]
         return {"loss": painting + actions, "painting": painting, "actions": actions}
 
@@ -145,7 +142,8 @@ class LatentActionsRecipe(InverseDynamicsRecipe):
         videos = {}
         for camera, later, real in zip(self.config.net.cameras, painted.later, painted.real, strict=True):
             both = torch.cat([real[:, 1], later], dim=-1).clamp(-1, 1)
-            large = repeat(both, "t c h w -> t (h up) (w across) c", up=4, across=4)
+            factor = self.config.net.resolution // self.config.net.painted
+            large = repeat(both, "t c h w -> t (h up) (w across) c", up=factor, across=factor)
             videos[camera] = (127.5 * (large.float() + 1)).round().byte().cpu().numpy()
         return videos
 
