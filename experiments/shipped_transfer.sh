@@ -53,6 +53,6 @@ python "$here/label_checks.py" --data real --world transfer --episodes 24 --writ
 # What it is judged by: the paper's tables 12 and 13 in the simulator, and the decay of long videos.
 python "$here/transfer_controls.py" --data scenes --world transfer --clips 16 --out controls
 python "$here/transfer_drift.py" --data scenes --world transfer --chunks 20 --episodes 2
-python "$here/real2real.py" --world transfer --out real2real --variants 3 --workers 2 \
-    --augment --keep robot --attempts 1 --workers 2
+python "$here/real2real.py" --world transfer --out real2real --variants 5 --workers 2 \
+    --augment --recolour robot cube dish --attempts 2 --workers 2
 python "$here/variants.py" --data real2real/augmented --rows 4
