@@ -26,10 +26,11 @@ from cosmos_sim.envs.twin.replay import replay
 from cosmos_sim.evaluation.report import strict_json, write_whole
 from cosmos_sim.metrics.intervals import clopper_pearson
 from cosmos_sim.synthesis.dreaming import Labeller
-from cosmos_sim.synthesis.opening import open_imaginer, open_labeller
+from cosmos_sim.synthesis.opening import open_imaginer
 from cosmos_sim.synthesis.starts import LANGUAGE_TASK
 from cosmos_sim.training.provenance import git_commit
 from cosmos_sim.types import Episode
+from cosmos_sim.world_model.latent_actions import load_inverse_dynamics
 
 BINS = 10
 
@@ -48,7 +49,7 @@ def main() -> None:
     told = json.loads((arguments.data / "meta" / "collection.json").read_text())
     found: dict[str, Any] = {}
     for name, folder in named_files(tuple(arguments.reader), "reader").items():
-        reader = open_labeller(str(folder), device="cpu")
+        reader = load_inverse_dynamics(folder)
         found[name] = measured(reader, arguments, told)
         print(told_of(name, found[name]), flush=True)
     content = {

@@ -9,16 +9,16 @@ import numpy as np
 from cosmos_sim.data.dreams import is_dreamt
 from cosmos_sim.data.files import new_file
 from cosmos_sim.data.lerobot import dataset_info, read_episodes
-from cosmos_sim.data.pretrained import find_folder, kind_of
+from cosmos_sim.data.pretrained import find_folder
 from cosmos_sim.data.statistics import statistics
 from cosmos_sim.envs.worlds import load_world
 from cosmos_sim.evaluation.outcome import fingerprint
-from cosmos_sim.synthesis.dreaming import ActionRange, Dream, Dreaming, Labeller
+from cosmos_sim.synthesis.dreaming import ActionRange, Dream, Dreaming
 from cosmos_sim.synthesis.plan import DreamConfig, Job
 from cosmos_sim.synthesis.scores import Limits, set_limits
 from cosmos_sim.synthesis.staging import Staging
 from cosmos_sim.synthesis.starts import Start, Starts
-from cosmos_sim.world_model import inverse_dynamics, latent_actions
+from cosmos_sim.world_model.latent_actions import load_inverse_dynamics
 from cosmos_sim.world_model.load_predict import load_predict
 from cosmos_sim.world_model.load_transfer import find_model, load_transfer
 from cosmos_sim.world_model.pipeline import Pipeline
@@ -27,11 +27,6 @@ from cosmos_sim.world_model.transfer_folder import is_transfer
 EPISODES = 24
 """Real episodes that limits are set on."""
 _LIMITS = "limits.json"
-
-LABELLERS: Mapping[str, type[inverse_dynamics.InverseDynamics]] = {
-    inverse_dynamics.InverseDynamics.KIND: inverse_dynamics.InverseDynamics,
-    latent_actions.LatentActions.KIND: latent_actions.LatentActions,
-}
 
 
 def open_dreaming(config: DreamConfig, usual: ActionRange, device: str) -> Dreaming:
@@ -43,7 +38,7 @@ def open_dreaming(config: DreamConfig, usual: ActionRange, device: str) -> Dream
     return Dreaming(
         config,
         open_imaginer(config.model, device=device),
-        open_labeller(config.labeller, device=device),
+        load_inverse_dynamics(config.labeller, device=device),
         usual=usual,
         starts=Starts(config),
         world=None if config.world is None else load_world(config.world, device=device),
@@ -80,19 +75,6 @@ def open_imaginer(model: str, *, device: str) -> Pipeline:
     if folder.is_dir() and is_transfer(folder):
         return load_transfer(folder, device=device)
     return load_predict(folder, device=device)
-
-
-def open_labeller(name: str, *, device: str) -> Labeller:
-    """What reads actions off videos, as ``train idm`` or ``train latent-actions`` exported it.
-
-    Raises:
-        ValueError: neither of them.
-    """
-    folder = Path(name) if Path(name).is_dir() else find_folder(name, inverse_dynamics.InverseDynamics.KIND)
-    kind = str(kind_of(folder))
-    if kind not in LABELLERS:
-        raise ValueError(f"{str(folder)!r} holds {kind!r}, not {' or '.join(map(repr, LABELLERS))}")
-    return LABELLERS[kind].from_pretrained(folder, device=device)
 
 
 def action_range(dataset: str) -> ActionRange:

@@ -140,4 +140,4 @@ def test_a_seed_without_task_texts_and_a_foreign_labeller(
     assert "has no task texts: give a file of instructions" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(demos, model, model, tmp_path / "dreams")
-    assert "holds 'transfer', not 'inverse dynamics' or 'latent actions'" in capsys.readouterr().err
+    assert "describes kind='transfer', not a inverse dynamics" in capsys.readouterr().err
