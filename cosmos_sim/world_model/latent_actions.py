@@ -41,6 +41,8 @@ _BATCH = 64
 class LatentActionsConfig(InverseDynamicsConfig):
     """Sizes of :class:`LatentActionsNet`."""
 
+    resolution: int = 64
+    """Images of any size are resized to so many pixels squared."""
     apart: int = 3
     """The eyes learn from frames of up to so many steps between; actions are read off consecutive ones."""
     tokens: int = 4
@@ -48,7 +50,7 @@ class LatentActionsConfig(InverseDynamicsConfig):
     levels: tuple[int, ...] = (7, 5, 5)
     """Values that each number of a code can take, odd so that one is 0: there are as many codes as their product."""
 
-    painted: int = 32
+    painted: int = 16
     """Painters see and paint so many pixels squared."""
     dropout: float = 0.5
     """Share of what is seen that a chunk's actions are trained without: few labels are soon learned by heart."""

@@ -8,7 +8,7 @@ import tyro
 from cosmos_sim.training import TrainConfig
 
 DEFAULT = TrainConfig(
-    steps=1500, lr=1e-3, weight_decay=1e-4, warmup=50, final_lr=0.02, ema=0.99, save_every=500, eval_every=500
+    steps=2500, lr=1e-3, weight_decay=1e-4, warmup=100, final_lr=0.02, ema=0.99, save_every=500, eval_every=500
 )
 
 
@@ -23,9 +23,9 @@ def latent_actions(
     apart: int = 3,
     tokens: int = 4,
     levels: tuple[int, ...] = (7, 5, 5),
-    painted: int = 32,
+    painted: int = 16,
     chunk: int = 8,
-    resolution: int = 128,
+    resolution: int = 64,
     width: int = 16,
     dim: int = 128,
     blocks: int = 3,
