@@ -7,7 +7,7 @@ whose actions are known. It is that of :mod:`~cosmos_sim.world_model.inverse_dyn
 reaches the eyes.
 
 The values are rounded one by one (finite scalar quantisation, Mentzer et al., arXiv:2309.15505), their gradient going
-straight through: there is no codebook to collapse, nor one to be learned.
+straight through: there is no codebook to be learned.
 """
 
 import math
@@ -49,7 +49,6 @@ class LatentActionsConfig(InverseDynamicsConfig):
     """Codes that tell what changed between two frames, all cameras together."""
     levels: tuple[int, ...] = (7, 5, 5)
     """Values that each number of a code can take, odd so that one is 0: there are as many codes as their product."""
-
     painted: int = 16
     """Painters see and paint so many pixels squared."""
     dropout: float = 0.5
@@ -76,7 +75,7 @@ class LatentActionsConfig(InverseDynamicsConfig):
 def quantise(z: Float[Tensor, "*b v"], levels: Sequence[int]) -> Float[Tensor, "*b v"]:
     """Finite scalar quantisation: number ``i`` becomes one of ``levels[i]`` (odd) values evenly between -1 and 1.
 
-    Arxiv 2309.15505, section 3.1, without the offset that even levels need: ``round(h tanh(z)) / h`` with
+    Section 3.1 of arXiv:2309.15505, without the offset that even levels need: ``round(h tanh(z)) / h`` with
     ``h = (levels - 1) / 2``. The gradient is that of ``tanh``.
     """
     half = (torch.tensor(levels, device=z.device) - 1) / 2
