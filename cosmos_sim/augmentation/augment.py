@@ -17,7 +17,7 @@ from cosmos_sim.augmentation.template import Prompt
 from cosmos_sim.augmentation.variant import Variant
 from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.data.runners import Failure, Opener, Runner
-from cosmos_sim.data.work_folder import differences
+from cosmos_sim.data.work_folder import is_finished
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def augment(
     out = Path(out).absolute()
     settings = config.as_json() | {"include_source": include_source}
     staging = Staging(out)
-    if _finished(settings, out):
+    if is_finished(out, Path("meta", RECORD), settings, what="an augmented dataset"):
         staging.work.remove()
         return _summary(out, new=0)
     episodes = _chosen(config)
@@ -134,19 +134,6 @@ def _prompts(staging: Staging, prompts: Prompts, episode: int, count: int) -> li
         kept = prompts.of(episode, range(count))
         staging.save_prompts(episode, kept)
     return kept
-
-
-def _finished(settings: Mapping[str, Any], out: Path) -> bool:
-    """Whether ``out`` is this dataset; :class:`ValueError` if it is anything else than that or nothing."""
-    file = out / "meta" / RECORD
-    if not file.is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ValueError(f"{str(out)!r} exists already and is not an augmented dataset")
-        return False
-    found = differences(settings, json.loads(file.read_text())["settings"])
-    if found:
-        raise ValueError(f"{str(out)!r} was made with other options: {'; '.join(found)}")
-    return True
 
 
 def _summary(out: Path, *, new: int) -> Augmented:

@@ -63,6 +63,23 @@ class WorkFolder:
             )
 
 
+def is_finished(out: Path, record: Path, settings: Mapping[str, Any], *, what: str) -> bool:
+    """Whether ``out`` is the result of ``settings``, as the file ``record`` in it tells under that name.
+
+    Raises:
+        ValueError: it is anything else than that or nothing: no ``what``, or one that was made with other options.
+    """
+    file = out / record
+    if not file.is_file():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ValueError(f"{str(out)!r} exists already and is not {what}")
+        return False
+    found = differences(settings, json.loads(file.read_text())["settings"])
+    if found:
+        raise ValueError(f"{str(out)!r} was made with other options: {'; '.join(found)}")
+    return True
+
+
 def differences(options: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """What of ``other``, options as JSON holds them, is not as in ``options``: ``"seed 0 there, 1 here"``."""
     mine = json.loads(json.dumps(options))

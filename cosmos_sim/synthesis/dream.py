@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.data.runners import Failure, Opener, Runner
-from cosmos_sim.data.work_folder import differences
+from cosmos_sim.data.work_folder import is_finished
 from cosmos_sim.synthesis.dreaming import ActionRange, Dream
 from cosmos_sim.synthesis.export import RECORD, export, judge
 from cosmos_sim.synthesis.plan import DreamConfig, Job, plan_jobs
@@ -66,9 +66,10 @@ def dream(
         OSError: the disk is full, or a process died; what is done is kept.
     """
     out = Path(out).absolute()
-    settings = config.as_json() | {"unfiltered": unfiltered, "with_seed": with_seed}
+    told = {"unfiltered": unfiltered, "with_seed": with_seed, "limits": dict(limits.worst)}
+    settings = config.as_json() | told
     staging = Staging(out)
-    if _finished(settings, out):
+    if is_finished(out, Path("meta", RECORD), settings, what="a dataset of dreams"):
         staging.work.remove()
         return _summary(out, new=0)
     info = dataset_info(config.dataset)
@@ -91,8 +92,7 @@ def dream(
                 out,
                 limits=limits,
                 failed=failed,
-                unfiltered=unfiltered,
-                with_seed=with_seed,
+                settings=settings,
             )
         except OSError as error:
             raise OSError(
@@ -126,19 +126,6 @@ def _make(
                 continue
             staging.save(job, config, outcome)
     return failed
-
-
-def _finished(settings: Mapping[str, object], out: Path) -> bool:
-    """Whether ``out`` is this dataset; :class:`ValueError` if it is anything else than that or nothing."""
-    file = out / "meta" / RECORD
-    if not file.is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ValueError(f"{str(out)!r} exists already and is not a dataset of dreams")
-        return False
-    found = differences(settings, json.loads(file.read_text())["settings"])
-    if found:
-        raise ValueError(f"{str(out)!r} was made with other options: {'; '.join(found)}")
-    return True
 
 
 def _summary(out: Path, *, new: int) -> Dreamt:

@@ -63,8 +63,7 @@ def export(
     *,
     limits: Limits,
     failed: Mapping[str, str],
-    unfiltered: bool,
-    with_seed: bool,
+    settings: Mapping[str, Any],
 ) -> None:
     """Write the dataset ``out`` with its sidecars, and rename it into place.
 
@@ -72,14 +71,15 @@ def export(
     rejected, and ``dreams.html`` shows dreams, pseudo-actions, replays and reasons.
 
     Args:
-        unfiltered: whether rejected dreams are in it too; ``dreams.jsonl`` says which they are.
-        with_seed: whether the seed dataset's episodes come first.
+        settings: those of the config and ``unfiltered``, whether rejected dreams are in it too (``dreams.jsonl`` says
+            which they are), and ``with_seed``, whether the seed dataset's episodes come first.
 
     Raises:
         ValueError: no dream is to be in it.
         OSError: the disk is full or cannot be written.
     """
-    shown = [one for one in judged if one.accepted or unfiltered]
+    with_seed = settings["with_seed"]
+    shown = [one for one in judged if one.accepted or settings["unfiltered"]]
     if not shown:
         reasons = [*failed.values(), *("; ".join(one.faults) for one in judged)]
         raise ValueError(f"none of {len(reasons)} dreams was accepted; the first: {reasons[0]}")
@@ -102,7 +102,7 @@ def export(
             episodes(), beside, robot_type=info.robot_type, state_names=info.state_names, action_names=info.action_names
         )
         record = {
-            "settings": config.as_json() | {"unfiltered": unfiltered, "with_seed": with_seed},
+            "settings": dict(settings),
             "limits": limits.as_json(),
             "seed_episodes": first,
             "dreams": len(judged),

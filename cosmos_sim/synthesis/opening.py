@@ -14,6 +14,7 @@ from cosmos_sim.data.statistics import statistics
 from cosmos_sim.envs.worlds import load_world
 from cosmos_sim.evaluation.outcome import fingerprint
 from cosmos_sim.synthesis.dreaming import ActionRange, Dream, Dreaming
+from cosmos_sim.synthesis.export import RECORD
 from cosmos_sim.synthesis.plan import DreamConfig, Job
 from cosmos_sim.synthesis.scores import Limits, set_limits
 from cosmos_sim.synthesis.staging import Staging
@@ -99,12 +100,15 @@ def find_limits(
     """The limits of the filters: ``given`` ones, and of the others those that real episodes set.
 
     Real episodes of the seed dataset (those that succeed, where it tells) are labelled and scored as dreams are, after
-    the model's tokenizer. They are kept beside ``out`` until all is done.
+    the model's tokenizer. Their scores are kept beside ``out`` until all is done, and then in it.
 
     Raises:
         ValueError: a given limit of no check; no episode is as long as a dream; what :func:`open_dreaming` raises.
     """
     Limits(given)
+    done = out / "meta" / RECORD
+    if done.is_file():
+        return set_limits(json.loads(done.read_text())["limits"]["origin"]["real"], slack=slack, given=given)
     staging = Staging(out)
     kept = staging.work.path / _LIMITS
     with staging.opened(config):

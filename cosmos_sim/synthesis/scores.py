@@ -47,7 +47,7 @@ class Limits:
 
     worst: Mapping[str, float]
     origin: Mapping[str, Any] = field(default_factory=dict)
-    """What they were set on."""
+    """What they were set on: ``real`` has the scores of the real episodes."""
 
     def __post_init__(self) -> None:
         for name, value in self.worst.items():
@@ -96,7 +96,7 @@ def set_limits(
     }
     if "failure" in worst:
         worst["failure"] = min(worst["failure"], 0.5)
-    origin = {"real episodes": len(scores), "rejected": rejected, "slack": slack, "given": sorted(given or {})}
+    origin = {"real": [dict(one) for one in scores], "rejected": rejected, "slack": slack, "given": sorted(given or {})}
     return Limits(worst | own | dict(given or {}), origin)
 
 

@@ -120,6 +120,8 @@ def test_the_same_again_is_nothing_to_do_and_others_are_refused(
     assert before == {file: file.stat().st_mtime_ns for file in done.path.rglob("*") if file.is_file()}
     with pytest.raises(ValueError, match="made with other options: seed 0 there, 5 here"):
         run(replace(config, seed=5), done.path, limits)
+    with pytest.raises(ValueError, match="made with other options: limits"):
+        run(config, done.path, Limits({**limits.worst, "cycle": 9.0}))
     with pytest.raises(ValueError, match="exists already and is not a dataset of dreams"):
         run(config, Path(config.dataset), limits)
 
