@@ -36,7 +36,7 @@ from cosmos_sim.collection.plan import CollectionConfig
 from cosmos_sim.data.dreams import DreamRecord, read_dreams, write_dreams
 from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.data.processes import serve_parent
-from cosmos_sim.envs.twin.instructions import SPLITS, draw_instruction
+from cosmos_sim.envs.twin.instructions import SPLITS, draw_instruction, verbs_of
 from cosmos_sim.envs.twin.tasks import find_task
 from cosmos_sim.evaluation.evaluate import versions
 from cosmos_sim.evaluation.outcome import fingerprint
@@ -53,6 +53,7 @@ TASK = "Tabletop"
 SEED, FIRST_SEED = 61, 30_000
 SIGHT = {"resolution": 64, "crop": 56}
 BATCH = 64
+UNSEEN = "unseen_behaviours"
 ARMS = ("real", "unfiltered", "filtered", "replayed", "dreams")
 
 
@@ -68,6 +69,7 @@ class Job:
     out: Path
     steps: int
     starts: tuple[int, ...]
+    verbs: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -89,6 +91,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="the world that imagines")
     parser.add_argument("--labeller", type=Path, required=True, help="what reads the actions")
     parser.add_argument("--demonstrations", type=int, nargs="+", default=[10, 30, 100], help="of each verb")
+    parser.add_argument("--verbs", nargs="+", default=list(verbs_of("seen")), choices=verbs_of("seen"), metavar="VERB")
     parser.add_argument("--dreams", type=int, default=10, help="of each instruction")
     parser.add_argument("--frames", type=int, default=49, help="of each dream")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
@@ -101,11 +104,11 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/media/dreamgen.svg"))
     arguments = parser.parse_args()
     out = arguments.out
-    demonstrations, verbs = record(out / "demonstrations", max(arguments.demonstrations), workers=arguments.workers)
+    demonstrations = record(out / "demonstrations", max(arguments.demonstrations), arguments)
     imagined = imagine(demonstrations, out / "dreams", arguments)
     told = read_dreams(imagined, episodes=dataset_info(imagined).episodes)
     kept = {name: relabelled(imagined, out / name, told, name) for name in ("unfiltered", "filtered", "replayed")}
-    jobs = plan(arguments, demonstrations, verbs, kept)
+    jobs = plan(arguments, demonstrations, kept)
     for job in finished(jobs, workers=arguments.workers):
         solved = {split: sum(trial.success for trial in load_trials(job.trials(split))) for split in SPLITS}
         print(f"{job.run.name}: {solved}", flush=True)
@@ -122,24 +125,24 @@ def main() -> None:
     }
     found = figures(verdicts, SPLITS)
     filters = kept_by(told)
-    write_whole(arguments.json, strict_json(found | {"filters": filters} | about(arguments, verbs)))
+    write_whole(arguments.json, strict_json(found | {"filters": filters} | about(arguments)))
     write_whole(arguments.picture, chart(found, SPLITS))
     print(table(found, SPLITS))
     print("\n" + filter_table(filters))
 
 
-def record(path: Path, each: int, *, workers: int) -> tuple[Path, int]:
-    """Demonstrations of instructions as seen in training, ``each`` a verb on average; and how many verbs there are."""
-    verbs = len({draw_instruction(np.random.default_rng(k), "seen").verb for k in range(400)})
+def record(path: Path, each: int, arguments: argparse.Namespace) -> Path:
+    """Demonstrations of instructions as seen in training, ``each`` a verb on average."""
     config = CollectionConfig(
         task=TASK,
-        episodes=round(1.1 * each * verbs),
+        episodes=round(1.1 * each * len(arguments.verbs)),
         seed=SEED,
-        length=find_task(TASK).horizon,
+        length=max(find_task(TASK).horizon, arguments.frames),
         shares={"expert": 1.0},
         split="seen",
+        verbs=tuple(arguments.verbs),
     )
-    return collect(config, path, workers=workers).path, verbs
+    return collect(config, path, workers=arguments.workers).path
 
 
 def imagine(demonstrations: Path, path: Path, arguments: argparse.Namespace) -> Path:
@@ -173,17 +176,18 @@ def passes(record: DreamRecord, kind: str) -> bool:
     return not record.more["faults"]
 
 
-def plan(arguments: argparse.Namespace, demonstrations: Path, verbs: int, kept: dict[str, Path]) -> list[Job]:
+def plan(arguments: argparse.Namespace, demonstrations: Path, kept: dict[str, Path]) -> list[Job]:
     """Every policy of the study."""
     starts = tuple(range(FIRST_SEED, FIRST_SEED + arguments.trials))
+    verbs = tuple(arguments.verbs)
     jobs = []
     for seed in range(arguments.seeds):
         for arm in arguments.arms:
             for count in arguments.demonstrations if arm != "dreams" else [None]:
-                data = () if count is None else (Selection(str(demonstrations), demonstrations=count * verbs),)
+                data = () if count is None else (Selection(str(demonstrations), demonstrations=count * len(verbs)),)
                 if arm != "real":
                     data += (Selection(str(kept["filtered" if arm == "dreams" else arm])),)
-                jobs.append(Job(arm, count, seed, data, arguments.out, arguments.steps, starts))
+                jobs.append(Job(arm, count, seed, data, arguments.out, arguments.steps, starts, verbs))
     return jobs
 
 
@@ -219,8 +223,16 @@ def judge(job: Job) -> Job:
     for split in missing:
         assert policy is not None
         with TwinTrials(TASK, split=split) as twin:
-            save_trials(job.trials(split), twin.run(policy, job.starts))
+            told = [instruction(seed, split, job.verbs) for seed in job.starts]
+            save_trials(job.trials(split), twin.run(policy, job.starts, instructions=told))
     return job
+
+
+def instruction(seed: int, split: str, verbs: Sequence[str]) -> str:
+    """What a trial is about: of unseen behaviours, one that shares a word with what was done in training."""
+    words = {verb.split()[0] for verb in verbs}
+    among = [verb for verb in verbs_of(split) if verb in verbs or (split == UNSEEN and verb.split()[0] in words)]
+    return draw_instruction(np.random.default_rng([seed, 9]), split, among).text
 
 
 def kept_by(told: Sequence[DreamRecord]) -> list[dict[str, Any]]:
@@ -253,14 +265,14 @@ def filter_table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def about(arguments: argparse.Namespace, verbs: int) -> dict[str, Any]:
+def about(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the figures came about."""
-    names = ("demonstrations", "dreams", "frames", "seeds", "trials", "steps")
+    names = ("verbs", "demonstrations", "dreams", "frames", "seeds", "trials", "steps")
     return {
         "study": "policies trained on demonstrations and dreams of a tabletop's instructions, in the simulator",
         "date": datetime.date.today().isoformat(),
         "commit": git_commit(),
-        "settings": {name: getattr(arguments, name) for name in names} | {"verbs": verbs, "batch": BATCH, **SIGHT},
+        "settings": {name: getattr(arguments, name) for name in names} | {"batch": BATCH, **SIGHT},
         "networks": {name: fingerprint(getattr(arguments, name)) for name in ("model", "labeller")},
         "limits": json.loads((arguments.out / "dreams" / "meta" / "dreams.json").read_text())["limits"],
         "starts": [FIRST_SEED, FIRST_SEED + arguments.trials - 1],

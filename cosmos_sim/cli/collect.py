@@ -18,6 +18,7 @@ def collect(
     scenes: str | None = None,
     annotate: bool = False,
     split: str | None = None,
+    verbs: tuple[str, ...] = (),
 ) -> None:
     """Record episodes of the simulator twin, by scripted or trained policies, as a LeRobot dataset.
 
@@ -39,6 +40,7 @@ def collect(
         annotate: Also keep true depth and segments of all images.
         split: Where the instructions of Tabletop, its objects and looks are drawn from: seen (the default),
             unseen_objects, unseen_behaviours or unseen_environments. Each episode's task is its instruction.
+        verbs: What is done, such as lift or "push left", of all that the split does; all of it by default.
     """
     from cosmos_sim.collection.collect import collect as run
     from cosmos_sim.collection.plan import CollectionConfig, parse_shares
@@ -54,6 +56,7 @@ def collect(
         scenes=scenes,
         annotate=annotate,
         split=find_split(spec, split),
+        verbs=verbs,
     )
     collected = run(config, out, workers=workers)
     if collected.new == 0:

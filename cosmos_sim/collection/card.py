@@ -1,5 +1,6 @@
 """The card of a collected dataset: what it holds and how it was made."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from cosmos_sim.collection.plan import RANDOM, SEEDS_PER_COLLECTION, SKILLS, CollectionConfig
@@ -78,6 +79,8 @@ def card(config: CollectionConfig, episodes: Sequence[Mapping[str, object]]) -> 
         told = len({episode["instruction"] for episode in episodes})
         extras += _TOLD.format(told=told, split=config.split)
         options += f" --split {config.split}"
+    if config.verbs:
+        options += " --verbs " + " ".join(shlex.quote(verb) for verb in config.verbs)
     if config.annotate:
         extras += _ANNOTATED
         options += " --annotate"

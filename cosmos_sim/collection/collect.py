@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cosmos_sim.collection.card import card
-from cosmos_sim.collection.plan import SKILLS, CollectionConfig, plan_episode, plan_scene
+from cosmos_sim.collection.plan import SKILLS, CollectionConfig, plan_episode, plan_instruction, plan_scene
 from cosmos_sim.collection.staging import Staging
 from cosmos_sim.data.captions import EpisodeCaption, write_captions
 from cosmos_sim.data.processes import serve_parent
@@ -165,6 +165,7 @@ def _record_one(index: int) -> bool:
         plan,
         length=config.length,
         scene=plan_scene(config, index),
+        instruction=plan_instruction(config, index),
         annotate=config.annotate,
     )
     _worker.staging.save(index, episode)

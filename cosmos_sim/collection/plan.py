@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_sim.data.work_folder import differences
+from cosmos_sim.envs.twin.instructions import draw_instruction
 from cosmos_sim.envs.twin.random_scenes import random_scene
 from cosmos_sim.envs.twin.scene import Scene
 from cosmos_sim.envs.twin.scenes import find_scene
@@ -54,10 +55,17 @@ class CollectionConfig:
     """Whether true depth and segments of all images are kept."""
     split: str | None = None
     """Where instructions, objects and looks are drawn from, of a task that is told what to do; ``None`` for others."""
+    verbs: tuple[str, ...] = ()
+    """What is done in these episodes, of all that the split does; all of it by default."""
 
     def __post_init__(self) -> None:
         if find_split(find_task(self.task), self.split) != self.split:
             raise ValueError(f"{self.task!r} is told what to do: say from which split, such as 'seen'")
+        if self.verbs and self.split is None:
+            raise ValueError(f"{self.task!r} is always the same task and has no verbs {', '.join(self.verbs)}")
+        if len(set(self.verbs)) < len(self.verbs):
+            raise ValueError(f"verbs must differ, got {', '.join(self.verbs)}")
+        plan_instruction(self, 0)
         if not 1 <= self.episodes < SEEDS_PER_COLLECTION:
             raise ValueError(f"episodes must be in 1..{SEEDS_PER_COLLECTION - 1}, got {self.episodes}")
         if not 0 <= self.seed <= MAX_SEED:
@@ -73,11 +81,11 @@ class CollectionConfig:
 
     def as_json(self) -> dict[str, Any]:
         """The config as JSON holds it."""
-        return {**vars(self), "shares": dict(self.shares)}
+        return {**vars(self), "shares": dict(self.shares), "verbs": list(self.verbs)}
 
     def defaults(self) -> dict[str, Any]:
         """What a config was in fields that collections did not tell before there were such."""
-        return {field.name: field.default for field in fields(self) if field.default is not MISSING}
+        return {field.name: field.default for field in fields(self) if field.default is not MISSING} | {"verbs": []}
 
     def differences(self, other: Mapping[str, object]) -> list[str]:
         """What of ``other``, a config as JSON holds it, is not as here: ``"seed 0 there, 1 here"``."""
@@ -118,6 +126,14 @@ def plan_scene(config: CollectionConfig, index: int) -> Scene | None:
     if config.scenes != RANDOM:
         return find_scene(config.scenes)
     return random_scene(np.random.default_rng([config.seed, index]))
+
+
+def plan_instruction(config: CollectionConfig, index: int) -> str | None:
+    """What is done in episode ``index`` of a collection of some ``verbs``; ``None`` leaves it to the seed."""
+    if not config.verbs or config.split is None:
+        return None
+    rng = np.random.default_rng([config.seed, index, 1])
+    return draw_instruction(rng, config.split, config.verbs).text
 
 
 def parse_shares(text: str) -> dict[str, float]:

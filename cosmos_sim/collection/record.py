@@ -20,6 +20,7 @@ def record(
     *,
     length: int,
     scene: Scene | None = None,
+    instruction: str | None = None,
     annotate: bool = False,
 ) -> Episode:
     """Let ``policy`` act in ``twin`` for ``length`` steps, on after success; its actions are cut to the twin's range.
@@ -27,14 +28,17 @@ def record(
     ``twin`` must not end before (``terminate_on_success=False``, ``horizon >= length``). The twin's true state before
     each action is kept in ``info["truth"]``: name to an array of ``length`` rows. In a twin that shows scenes the
     episode looks like ``scene``, or like the twin's own, which ``info["scene"]`` holds with the dish in its place.
-    ``annotate`` keeps true depth and segments of all frames in ``info["annotations"]``.
+    ``instruction`` is what the twin is told where the seed is not to say. ``annotate`` keeps true depth and segments of
+    all frames in ``info["annotations"]``.
 
     Raises:
         ValueError: if the twin ends before ``length`` steps.
     """
     space = twin.action_space
     assert isinstance(space, Box)
-    observation, info = twin.reset(seed=plan.seed, options=None if scene is None else {"scene": scene})
+    options = {"scene": scene, "instruction": instruction}
+    options = {name: value for name, value in options.items() if value is not None}
+    observation, info = twin.reset(seed=plan.seed, options=options)
     policy.reset([plan.seed])
     frames: dict[str, list[np.ndarray]] = {camera: [] for camera in observation["pixels"]}
     truth: dict[str, list[np.ndarray]] = {name: [] for name in info["state"]}

@@ -14,6 +14,7 @@ from cosmos_sim.envs.twin.instructions import (
     draw_instruction,
     parse_instruction,
     split_of,
+    verbs_of,
 )
 
 
@@ -96,3 +97,13 @@ def test_what_makes_no_sense_cannot_be_made():
         Instruction("place in", Thing("red", "cube"))
     with pytest.raises(ValueError, match="mean 'unseen_objects'"):
         draw_instruction(np.random.default_rng(0), "unseen_object")
+
+
+def test_some_verbs_alone_are_drawn():
+    rng = np.random.default_rng(1)
+    some = [draw_instruction(rng, "unseen_behaviours", ("push left", "stack")) for _ in range(40)]
+    assert {one.verb for one in some} == {"push left", "stack"}
+    assert {(one.verb, one.thing.shape) for one in some} == {("push left", "cube"), ("stack", "can")}
+    assert set(verbs_of("seen")) == set(VERBS) - {"push forward", "place right of"}
+    with pytest.raises(ValueError, match="unknown verb of seen 'push forward'"):
+        draw_instruction(rng, "seen", ("lift", "push forward"))

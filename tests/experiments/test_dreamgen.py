@@ -7,6 +7,7 @@ import pytest
 
 from cosmos_sim.data.dreams import DreamRecord, DreamStart, read_dreams, write_dreams
 from cosmos_sim.data.lerobot import dataset_info, write_dataset
+from cosmos_sim.envs.twin.instructions import parse_instruction
 from cosmos_sim.types import Episode
 
 
@@ -75,12 +76,29 @@ def test_relabelled_dreams_are_the_same_but_for_what_is_accepted(load, tmp_path:
 def test_the_plan_pairs_demonstrations_with_dreams(load, tmp_path: Path, kind: str) -> None:
     module = load("dreamgen")
     arguments = module.argparse.Namespace(
-        trials=3, seeds=2, arms=[kind, "filtered"], demonstrations=[10, 30], out=tmp_path, steps=5
+        trials=3,
+        seeds=2,
+        arms=[kind, "filtered"],
+        demonstrations=[10, 30],
+        out=tmp_path,
+        steps=5,
+        verbs=["lift", "push left", "stack", "place in"],
     )
     folders = {name: tmp_path / name for name in ("unfiltered", "filtered", "replayed")}
-    jobs = module.plan(arguments, tmp_path / "demonstrations", 4, folders)
+    jobs = module.plan(arguments, tmp_path / "demonstrations", folders)
     names = [job.name for job in jobs if job.seed == 0]
     assert names == (["10 real", "30 real"] if kind == "real" else ["dreams"]) + ["10 filtered", "30 filtered"]
     assert [part.demonstrations for part in jobs[0].data] == [40 if kind == "real" else None]
     assert [Path(part.data).name for part in jobs[-1].data] == ["demonstrations", "filtered"]
     assert len({job.run for job in jobs}) == len(jobs)
+
+
+def test_trials_are_of_the_verbs_of_the_study(load) -> None:
+    module = load("dreamgen")
+
+    def drawn(split: str) -> set[str]:
+        texts = [module.instruction(seed, split, ["lift", "push right"]) for seed in range(60)]
+        return {parse_instruction(text).verb for text in texts}
+
+    assert drawn("seen") == drawn("unseen_objects") == drawn("unseen_environments") == {"lift", "push right"}
+    assert drawn("unseen_behaviours") == {"push forward", "push left"}

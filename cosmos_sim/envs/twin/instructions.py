@@ -6,7 +6,7 @@ which is seen in other pairs; behaviours as whole verbs and as a verb used on a 
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,14 +137,25 @@ def parse_instruction(text: str) -> Instruction:
     return Instruction(verb, thing, target)
 
 
-def draw_instruction(rng: np.random.Generator, split: str) -> Instruction:
-    """An instruction of ``split``: first the verb, then what it is done to, each evenly among what the split has."""
+def draw_instruction(rng: np.random.Generator, split: str, verbs: Sequence[str] = ()) -> Instruction:
+    """An instruction of ``split``: first the verb, then what it is done to, each evenly among what the split has.
+
+    Of all its verbs, or of ``verbs``; raises a ``ValueError`` for one that the split does not have.
+    """
     check_split(split)
-    uses = [(verb, shape) for verb in VERBS for shape in MOVABLE if _is_seen(verb, shape) != (split == SPLITS[2])]
-    verb = _choice(rng, sorted({verb for verb, _ in uses}))
+    uses = _uses(split)
+    for verb in verbs:
+        _check_known(f"verb of {split}", verb, verbs_of(split))
+    verb = _choice(rng, list(verbs or verbs_of(split)))
     thing = draw_thing(rng, [shape for used, shape in uses if used == verb], split)
     target = draw_thing(rng, _TARGETS[verb], split, other_than=(thing,)) if verb in _TARGETS else None
     return Instruction(verb, thing, target)
+
+
+def verbs_of(split: str) -> tuple[str, ...]:
+    """The verbs that ``split`` draws from, in alphabetical order."""
+    check_split(split)
+    return tuple(sorted({verb for verb, _ in _uses(split)}))
 
 
 def draw_thing(
@@ -174,6 +185,12 @@ def check_split(split: str) -> None:
 
 
 _EXAMPLE = "place the blue can in the white bowl"
+
+
+def _uses(split: str) -> list[tuple[str, str]]:
+    """The verbs of a split with the shapes that they are used on."""
+    unseen = split == "unseen_behaviours"
+    return [(verb, shape) for verb in VERBS for shape in MOVABLE if _is_seen(verb, shape) != unseen]
 
 
 def _is_seen(verb: str, shape: str) -> bool:
