@@ -103,9 +103,7 @@ def main() -> None:
         log(f"{name:24}{best[name]:9.2f}{best[name] / whole:8.0%}")
     log(f"{'a dream':24}{whole:9.2f}{'':8}{3600 / whole:9.0f}")
     log(f"{'a demonstration':24}{best['expert']:9.2f}{'':8}{3600 / best['expert']:9.0f}")
-    log(
-        f"a dream takes {whole / best['expert']:.2f} times as long as the simulator's demonstration of {frames - 1} steps"
-    )
+    log(f"a dream takes {whole / best['expert']:.2f} times as long as a demonstration, both of {frames - 1} steps")
     if device.type == "cuda":
         log(f"peak memory: {torch.cuda.max_memory_reserved(device) / 2**30:.1f} GiB reserved")
     else:

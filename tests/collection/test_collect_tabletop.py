@@ -45,7 +45,7 @@ def test_misuse_is_named() -> None:
         CollectionConfig(task="Lift", episodes=3, seed=2, length=4, shares={"expert": 1.0}, verbs=("lift",))
     with pytest.raises(ValueError, match="verbs must differ, got lift, lift"):
         replace(CONFIG, split="seen", verbs=("lift", "lift"))
-    with pytest.raises(ValueError, match="unknown verb of seen 'push lefd', choose.*you mean 'push left'"):
+    with pytest.raises(ValueError, match=r"unknown verb of seen 'push lefd', choose.*you mean 'push left'"):
         replace(CONFIG, split="seen", verbs=("lift", "push lefd"))
     with pytest.raises(ValueError, match="unknown verb of seen 'push forward'"):
         replace(CONFIG, split="seen", verbs=("push forward",))
