@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
+
+from cosmos_sim.data.images import to_png
 
 KEY = "OPENAI_API_KEY"
 """The environment variable that holds the key, where the model asks for one."""
@@ -140,8 +141,7 @@ def data_url(image: Image) -> str:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or image.size == 0:
         raise ValueError(f"an image is uint8 of h w 3, got {image.dtype} of shape {image.shape}")
-    _, data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR))
-    return "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()
+    return "data:image/png;base64," + base64.b64encode(to_png(image)).decode()
 
 
 def _check_address(url: str) -> None:

@@ -15,6 +15,8 @@ from torchvision.transforms import functional as transforms
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 """The endings of image files."""
 
+_SMALLEST = (cv2.IMWRITE_PNG_COMPRESSION, 9)
+
 
 def read_image(path: Path) -> UInt8[ndarray, "h w c"]:
     """An image file in RGB, turned upright as its EXIF says; transparent parts as they lie beneath.
@@ -109,6 +111,21 @@ def beside(videos: Sequence[UInt8[ndarray, "t _ _ c"]]) -> UInt8[ndarray, "t h w
     """Videos of equally many frames next to each other, from left to right, of :func:`beside_sizes`."""
     sizes = beside_sizes([(video.shape[1], video.shape[2]) for video in videos])
     return np.concatenate([fit(video, size) for video, size in zip(videos, sizes, strict=True)], axis=2)
+
+
+def to_png(image: UInt8[ndarray, "h w 3"]) -> bytes:
+    """An RGB image as the bytes of a PNG file, without loss."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR), _SMALLEST)
+    assert done
+    return data.tobytes()
+
+
+def from_png(data: bytes) -> UInt8[ndarray, "h w 3"]:
+    """The RGB image that :func:`to_png` made bytes of; raises a ``ValueError`` for bytes that are none."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise ValueError("an image is broken")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def check_file(path: Path, kind: str) -> None:

@@ -12,9 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from cosmos_sim.data.files import new_file
+from cosmos_sim.data.images import from_png, to_png
 
-_FORMAT = "cosmos-sim starts 1"
-_CAMERA = "frames."
+_FORMAT = "cosmos-sim starts 2"
+_CAMERA, _SIZES = "png.", "sizes."
+"""Of a camera, all its PNG files one after the other, and how many bytes each has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +91,11 @@ class Starts:
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, beside ``path`` first and then renamed into place."""
         path = Path(path)
-        tensors = {_CAMERA + camera: np.ascontiguousarray(images) for camera, images in self.frames.items()}
-        tensors |= {"state": np.ascontiguousarray(self.state), "seeds": np.ascontiguousarray(self.seeds)}
+        tensors = {"state": np.ascontiguousarray(self.state), "seeds": np.ascontiguousarray(self.seeds)}
+        for camera, images in self.frames.items():
+            files = [np.frombuffer(to_png(image), np.uint8) for image in images]
+            tensors[_CAMERA + camera] = np.concatenate(files)
+            tensors[_SIZES + camera] = np.array([len(file) for file in files])
         # Safetensors orders tensors by itself; the cameras' order is kept in the metadata.
         metadata = {"format": _FORMAT, "task": self.task, "cameras": json.dumps(list(self.frames))}
         with new_file(path) as partial:
@@ -113,7 +118,10 @@ class Starts:
                     raise ValueError(f"its format is {metadata.get('format')!r}, expected {_FORMAT!r}")
                 cameras = json.loads(metadata["cameras"])
                 return Starts(
-                    frames={camera: file.get_tensor(_CAMERA + camera) for camera in cameras},
+                    frames={
+                        camera: _images(file.get_tensor(_CAMERA + camera), file.get_tensor(_SIZES + camera))
+                        for camera in cameras
+                    },
                     state=file.get_tensor("state"),
                     seeds=file.get_tensor("seeds"),
                     task=metadata["task"],
@@ -123,6 +131,10 @@ class Starts:
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {camera: images.shape[1:] for camera, images in self.frames.items()} | {"state": self.state.shape[1:]}
+
+
+def _images(files: UInt8[ndarray, "bytes"], sizes: Int64[ndarray, "n"]) -> UInt8[ndarray, "n h w c"]:
+    return np.stack([from_png(file.tobytes()) for file in np.split(files, np.cumsum(sizes)[:-1])])
 
 
 def _check(name: str, array: ndarray, dtype: type, ndim: int) -> None:

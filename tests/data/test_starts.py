@@ -102,3 +102,13 @@ def test_other_safetensors_are_not_starts(tmp_path):
     save_file({"weight": np.zeros(3)}, tmp_path / "weights.safetensors")
     with pytest.raises(ValueError, match=r"weights\.safetensors.*format is None"):
         Starts.load(tmp_path / "weights.safetensors")
+
+
+def test_images_are_kept_as_png_and_a_broken_one_is_refused_by_the_files_name(tmp_path):
+    smooth = replace(make(), frames={"front": np.full((3, 64, 64, 3), 7, np.uint8)})
+    smooth.save(tmp_path / "smooth.safetensors")
+    assert (tmp_path / "smooth.safetensors").stat().st_size < smooth.frames["front"].nbytes / 10
+    data = (tmp_path / "smooth.safetensors").read_bytes()
+    (tmp_path / "broken.safetensors").write_bytes(data.replace(b"\x89PNG", b"\x89PMG"))
+    with pytest.raises(ValueError, match=r"broken\.safetensors.*an image is broken"):
+        Starts.load(tmp_path / "broken.safetensors")
