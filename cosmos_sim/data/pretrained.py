@@ -123,10 +123,19 @@ def no_safetensors(path: Path, error: SafetensorError) -> ValueError:
 
 
 def write_small(folder: Path, net: nn.Module, config: Mapping[str, Any], *, weights: str, card: str) -> None:
-    """config.json, the weights in fp32 and README.md of a small network, into an existing folder."""
-    save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, folder / weights)
+    """config.json, the weights in half precision and README.md of a small network, into an existing folder."""
+    save_file(half_weights(net), folder / weights)
     (folder / "config.json").write_text(to_json(config))
     (folder / "README.md").write_text(card)
+
+
+def half_weights(net: nn.Module) -> dict[str, Tensor]:
+    """The state of a network on the CPU, its parameters in half precision and its buffers as they are."""
+    buffers = {name for name, _ in net.named_buffers()}
+    return {
+        name: (tensor if name in buffers else tensor.half()).detach().cpu().contiguous()
+        for name, tensor in net.state_dict().items()
+    }
 
 
 def find_small(name: str | os.PathLike[str], kind: str, version: int) -> tuple[Path, dict[str, Any]]:

@@ -158,7 +158,7 @@ class PoseReader:
         return np.concatenate(parts) if parts else np.zeros((0, self.net.config.dim), dtype=np.float32)
 
     def write(self, folder: Path) -> None:
-        """config.json, model.safetensors (fp32) and README.md, into an existing folder."""
+        """config.json, model.safetensors (half-precision parameters) and README.md, into an existing folder."""
         config = {
             "kind": KIND,
             "format": FORMAT,

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cosmos_sim.data.files import new_folder
-from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
+from cosmos_sim.data.pretrained import find_folder, from_dict, half_weights, load_weights, read_config, to_json
 from cosmos_sim.policies.diffusion import DiffusionConfig, DiffusionModel
 from cosmos_sim.policies.encoder import EncoderConfig, centre_crop, resize
 from cosmos_sim.policies.language import embed, instructions
@@ -124,11 +124,6 @@ class LearnedPolicy:
 
     def write(self, folder: Path, *, card: str) -> None:
         """The files of :meth:`save_pretrained`, into an existing folder."""
-        buffers = {name for name, _ in self.model.named_buffers()}
-        tensors = {
-            name: (tensor if name in buffers else tensor.half()).detach().cpu().contiguous()
-            for name, tensor in self.model.state_dict().items()
-        }
         config = {
             "kind": KIND,
             "format": FORMAT,
@@ -136,7 +131,7 @@ class LearnedPolicy:
             "model": self.config,
             **self.metadata,
         }
-        save_file(tensors, folder / WEIGHTS)
+        save_file(half_weights(self.model), folder / WEIGHTS)
         (folder / "config.json").write_text(to_json(config))
         (folder / "README.md").write_text(card)
 

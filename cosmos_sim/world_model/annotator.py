@@ -173,7 +173,7 @@ class Annotator:
         return self.read(frames).segments.choose(phrases)
 
     def write(self, folder: Path) -> None:
-        """config.json, model.safetensors (fp32) and README.md, into an existing folder."""
+        """config.json, model.safetensors (half-precision parameters) and README.md, into an existing folder."""
         config = {
             "kind": KIND,
             "format": FORMAT,

@@ -327,7 +327,7 @@ class InverseDynamics:
         return ActionReading(mean.numpy(), deviation.numpy())
 
     def write(self, folder: Path) -> None:
-        """config.json, model.safetensors (fp32) and README.md, into an existing folder."""
+        """config.json, model.safetensors (half-precision parameters) and README.md, into an existing folder."""
         config = {
             "kind": self.KIND,
             "format": FORMAT,

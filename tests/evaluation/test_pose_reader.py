@@ -115,7 +115,8 @@ def test_damaged_readers_are_refused(tmp_path: Path):
     )
     reader.write(tmp_path)
     images = {"a": np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)}
-    np.testing.assert_array_equal(PoseReader.from_pretrained(tmp_path).read(images), reader.read(images))
+    read = PoseReader.from_pretrained(tmp_path).read(images)
+    np.testing.assert_allclose(read, reader.read(images), atol=5e-4)  # its weights are kept in half precision
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "format": 9}))
     with pytest.raises(ValueError, match="format 9"):
