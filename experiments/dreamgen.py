@@ -70,6 +70,7 @@ class Job:
     steps: int
     starts: tuple[int, ...]
     verbs: tuple[str, ...]
+    horizon: int
 
     @property
     def name(self) -> str:
@@ -82,7 +83,7 @@ class Job:
     def trials(self, split: str) -> Path:
         """Where the trials of ``split`` are kept: they are of these weights and no others."""
         own = self.out / "trials" / f"{self.run.name}-{fingerprint(self.run / 'export')[:12]}"
-        return own / f"{split}-{self.starts[0]}-{len(self.starts)}.npz"
+        return own / f"{split}-{self.starts[0]}-{len(self.starts)}-{self.horizon}.npz"
 
 
 def main() -> None:
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--seeds", type=int, default=2, help="policies of each kind")
     parser.add_argument("--trials", type=int, default=50, help="of each policy in each split")
+    parser.add_argument("--horizon", type=int, default=find_task(TASK).horizon, help="steps of a trial")
     parser.add_argument("--steps", type=int, default=4000, help="of each training")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--dream", nargs=argparse.REMAINDER, default=[], help="further options of cosmos-sim dream")
@@ -187,7 +189,9 @@ def plan(arguments: argparse.Namespace, demonstrations: Path, kept: dict[str, Pa
                 data = () if count is None else (Selection(str(demonstrations), demonstrations=count * len(verbs)),)
                 if arm != "real":
                     data += (Selection(str(kept["filtered" if arm == "dreams" else arm])),)
-                jobs.append(Job(arm, count, seed, data, arguments.out, arguments.steps, starts, verbs))
+                jobs.append(
+                    Job(arm, count, seed, data, arguments.out, arguments.steps, starts, verbs, arguments.horizon)
+                )
     return jobs
 
 
@@ -222,7 +226,7 @@ def judge(job: Job) -> Job:
     policy = load_policy(job.run / "export", device="cpu") if missing else None
     for split in missing:
         assert policy is not None
-        with TwinTrials(TASK, split=split) as twin:
+        with TwinTrials(TASK, split=split, horizon=job.horizon) as twin:
             told = [instruction(seed, split, job.verbs) for seed in job.starts]
             save_trials(job.trials(split), twin.run(policy, job.starts, instructions=told))
     return job
@@ -267,7 +271,7 @@ def filter_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def about(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the figures came about."""
-    names = ("verbs", "demonstrations", "dreams", "frames", "seeds", "trials", "steps")
+    names = ("verbs", "demonstrations", "dreams", "frames", "seeds", "trials", "horizon", "steps")
     return {
         "study": "policies trained on demonstrations and dreams of a tabletop's instructions, in the simulator",
         "date": datetime.date.today().isoformat(),

@@ -82,6 +82,7 @@ def test_the_plan_pairs_demonstrations_with_dreams(load, tmp_path: Path, kind: s
         demonstrations=[10, 30],
         out=tmp_path,
         steps=5,
+        horizon=40,
         verbs=["lift", "push left", "stack", "place in"],
     )
     folders = {name: tmp_path / name for name in ("unfiltered", "filtered", "replayed")}
