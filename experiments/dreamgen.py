@@ -139,7 +139,7 @@ def record(path: Path, each: int, arguments: argparse.Namespace) -> Path:
         task=TASK,
         episodes=round(1.1 * each * len(arguments.verbs)),
         seed=SEED,
-        length=max(find_task(TASK).horizon, arguments.frames),
+        length=max(arguments.horizon, arguments.frames),
         shares={"expert": 1.0},
         split="seen",
         verbs=tuple(arguments.verbs),
@@ -181,17 +181,19 @@ def passes(record: DreamRecord, kind: str) -> bool:
 def plan(arguments: argparse.Namespace, demonstrations: Path, kept: dict[str, Path]) -> list[Job]:
     """Every policy of the study."""
     starts = tuple(range(FIRST_SEED, FIRST_SEED + arguments.trials))
-    verbs = tuple(arguments.verbs)
+    fixed = arguments.out, arguments.steps, starts, tuple(arguments.verbs), arguments.horizon
     jobs = []
     for seed in range(arguments.seeds):
         for arm in arguments.arms:
             for count in arguments.demonstrations if arm != "dreams" else [None]:
-                data = () if count is None else (Selection(str(demonstrations), demonstrations=count * len(verbs)),)
+                data = (
+                    ()
+                    if count is None
+                    else (Selection(str(demonstrations), demonstrations=count * len(arguments.verbs)),)
+                )
                 if arm != "real":
                     data += (Selection(str(kept["filtered" if arm == "dreams" else arm])),)
-                jobs.append(
-                    Job(arm, count, seed, data, arguments.out, arguments.steps, starts, verbs, arguments.horizon)
-                )
+                jobs.append(Job(arm, count, seed, data, *fixed))
     return jobs
 
 
