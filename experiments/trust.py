@@ -32,7 +32,7 @@ from cosmos_sim.evaluation.sides import contenders, twin_task
 from cosmos_sim.evaluation.table import grid
 from cosmos_sim.metrics.calibration import calibration, roc_auc
 from cosmos_sim.types import Episode
-from cosmos_sim.world_model.inverse_dynamics import InverseDynamics
+from cosmos_sim.world_model.latent_actions import load_inverse_dynamics
 from cosmos_sim.world_model.world import World
 
 Frames = Mapping[str, UInt8[ndarray, "t1 h w 3"]]
@@ -301,7 +301,7 @@ def main() -> None:
     if arguments.stride < 1:
         parser.error(f"--stride must be at least 1, got {arguments.stride}")
     world = World.from_pretrained(arguments.world, device=arguments.device)
-    reader = InverseDynamics.from_pretrained(arguments.inverse_dynamics, device=world.device)
+    reader = load_inverse_dynamics(arguments.inverse_dynamics, device=world.device)
     trust = Trust(reader, TrustCalibration(0.0, -1.0, samples=arguments.samples))
     trust.check(world.spec)
     chosen = np.unique(np.linspace(0, count - 1, arguments.episodes).round().astype(int)).tolist()

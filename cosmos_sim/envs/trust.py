@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from numpy import ndarray
 
-from cosmos_sim.data.pretrained import find_folder
 from cosmos_sim.envs.moment import Trail
 from cosmos_sim.envs.success import Followed, in_a_row
 from cosmos_sim.envs.trust_calibration import TrustCalibration
@@ -77,15 +76,15 @@ class Trust:
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], *, device: "str | torch.device" = "cpu") -> "Trust":
-        """From a folder of inverse dynamics (or a shipped name or hub id) that holds ``trust.json``, too.
+        """From inverse dynamics of either kind that hold ``trust.json``: their folder, shipped name or hub id.
 
         Raises:
             ValueError: none there, or a damaged or foreign one; the message names the file.
         """
-        from cosmos_sim.world_model.inverse_dynamics import InverseDynamics
+        from cosmos_sim.world_model.latent_actions import find_inverse_dynamics, load_inverse_dynamics
 
-        reader = InverseDynamics.from_pretrained(name, device=device)
-        return cls(reader, TrustCalibration.load(find_folder(name, "inverse dynamics")))
+        reader = load_inverse_dynamics(name, device=device)
+        return cls(reader, TrustCalibration.load(find_inverse_dynamics(name)))
 
     def check(self, spec: WorldSpec) -> None:
         """Raises a :class:`ValueError` if a world lacks what the reader needs."""

@@ -18,6 +18,7 @@ from cosmos_sim.envs.trust_calibration import FILE
 from cosmos_sim.evaluation.outcome import fingerprint
 from cosmos_sim.evaluation.run import Contender, Side
 from cosmos_sim.types import Policy
+from cosmos_sim.world_model.latent_actions import find_inverse_dynamics
 from cosmos_sim.world_model.world import World
 
 _LEROBOT = "lerobot:"
@@ -73,7 +74,7 @@ def trust_folder(trust: str, world: World) -> Path | None:
     if trust == "auto":
         own = world.inverse_dynamics
         return own if own is not None and (own / FILE).is_file() else None
-    return None if trust == "none" else find_folder(trust, "inverse dynamics")
+    return None if trust == "none" else find_inverse_dynamics(trust)
 
 
 def world_side(

@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -215,12 +216,17 @@ class LatentActions(InverseDynamics):
         return torch.cat(found).cpu().numpy()
 
 
+def find_inverse_dynamics(name: str | os.PathLike[str]) -> Path:
+    """The folder of either kind; raises a ``ValueError`` where there is none."""
+    return shipped(LatentActions.KIND).get(str(name)) or find_folder(name, InverseDynamics.KIND)
+
+
 def load_inverse_dynamics(name: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> InverseDynamics:
     """Either kind of inverse dynamics, learned from actions or latent, by folder, shipped name or hub id.
 
     Raises:
         ValueError: neither there, or a damaged one; the message names the file.
     """
-    folder = shipped(LatentActions.KIND).get(str(name)) or find_folder(name, InverseDynamics.KIND)
+    folder = find_inverse_dynamics(name)
     kind = LatentActions if kind_of(folder) == LatentActions.KIND else InverseDynamics
     return kind.from_pretrained(folder, device=device)

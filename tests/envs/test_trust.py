@@ -17,6 +17,7 @@ from cosmos_sim.envs.world import CosmosWorld
 from cosmos_sim.envs.world_vector import CosmosWorldVector
 from cosmos_sim.metrics.calibration import roc_auc
 from cosmos_sim.world_model.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, InverseDynamicsNet
+from cosmos_sim.world_model.latent_actions import LatentActions, LatentActionsConfig, LatentActionsNet
 from cosmos_sim.world_model.world import World
 
 
@@ -239,6 +240,17 @@ def test_trust_is_found_in_the_worlds_folder(tmp_path: Path):
     given.reset(seed=0)
     given.step(action)
     assert given.step(action)[-1]["trust"] == second
+
+
+def test_latent_actions_can_be_the_reader(tmp_path: Path):
+    config = LatentActionsConfig(("front",), 2, chunk=2, resolution=16, width=4, dim=16, blocks=1, painted=16)
+    LatentActions(LatentActionsNet(config), figures={}).write(tmp_path)
+    TrustCalibration(2.0, -3.0, samples=1).save(tmp_path)
+    trust = Trust.from_pretrained(tmp_path)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 3, 16, 16, 3), np.uint8)
+    told = trust(trust.see({"front": frames}), np.zeros((3, 2, 2), np.float32))
+    assert told.shape == (3,)
+    assert ((told > 0) & (told < 1)).all()
 
 
 def test_mistakes_are_named(tmp_path: Path):
