@@ -4,8 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
 from cosmos_sim.augmentation.annotator_open import HUB, find_annotator
 from cosmos_sim.augmentation.calibration import calibrate
+from cosmos_sim.augmentation.checks import InverseDynamics
 from cosmos_sim.augmentation.export import RECORD
 from cosmos_sim.augmentation.limits import Limits, limits_from, read_limits, write_limits
 from cosmos_sim.augmentation.plan import AugmentConfig, Job
@@ -15,10 +20,14 @@ from cosmos_sim.data.lerobot import dataset_info
 from cosmos_sim.data.pretrained import find_folder
 from cosmos_sim.data.runners import Work
 from cosmos_sim.evaluation.outcome import fingerprint
+from cosmos_sim.types import Frames
 from cosmos_sim.world_model.annotator import KIND
+from cosmos_sim.world_model.latent_actions import load_inverse_dynamics
 from cosmos_sim.world_model.load_transfer import find_model, load_transfer
+from cosmos_sim.world_model.transfer import Transfer
 from cosmos_sim.world_model.transfer_folder import ANNOTATOR
 
+ACTIONS = "actions"
 LIMITS = "checks.json"
 """The limits in an annotator's folder, set on real videos that it has read."""
 
@@ -30,23 +39,51 @@ def open_augmenter(config: AugmentConfig, limits: Limits, device: str) -> Work[J
         ValueError: as :func:`~cosmos_sim.world_model.load_transfer.load_transfer`, an unknown annotator, or cameras
             that are not the world's.
     """
-    world = load_transfer(config.model, device=device)
-    return Augmenter(config, world, find_annotator(annotator_name(config), device=device), limits=limits).vary
+    return _augmenter(config, load_transfer(config.model, device=device), limits, device=device).vary
+
+
+def _augmenter(config: AugmentConfig, world: Transfer, limits: Limits, *, device: str) -> Augmenter:
+    annotator = find_annotator(annotator_name(config), device=device)
+    reader = None if config.labeller is None else action_reader(config.labeller, device=device)
+    return Augmenter(config, world, annotator, limits=limits, inverse_dynamics=reader)
+
+
+def action_reader(name: str, *, device: str) -> InverseDynamics:
+    """What reads the actions off a variant, one a frame; the last is the one before it.
+
+    Raises:
+        ValueError: no inverse dynamics of that name, folder or hub id.
+    """
+    labeller = load_inverse_dynamics(name, device=device)
+
+    def read(frames: Frames) -> Float32[ndarray, "t a"]:
+        action = labeller.read(frames).action
+        return np.concatenate([action, action[-1:]])
+
+    return read
 
 
 def find_limits(config: AugmentConfig, out: Path, *, device: str) -> Limits:
     """The limits of the checks: those of ``config``, else the annotator's own, else set on the dataset itself.
 
-    The last take a minute or more, and are kept beside ``out`` until all is done.
+    Those set on the dataset take a minute or more, and are kept beside ``out`` until all is done. An annotator's own
+    say nothing of actions: of those the limit is always set on the dataset.
 
     Raises:
-        ValueError: a file without limits, or what :func:`open_augmenter` and :meth:`Staging.opened` raise.
+        ValueError: a file without limits (or without that of the actions, where they are read), or what
+            :func:`open_augmenter` and :meth:`Staging.opened` raise.
     """
     if config.checks is not None:
-        return read_limits(Path(config.checks))
+        given = read_limits(Path(config.checks))
+        if config.labeller is not None and ACTIONS not in given.worst:
+            raise ValueError(
+                f"{config.checks!r} has no limit of {ACTIONS!r}, which labeller={config.labeller!r} is for"
+            )
+        return given
     own = Path(annotator_name(config)) / LIMITS
-    if own.is_file():
-        return read_limits(own)
+    known = read_limits(own) if own.is_file() else None
+    if known is not None and config.labeller is None:
+        return known
     done = out / "meta" / RECORD
     if done.is_file():
         return limits_from(json.loads(done.read_text())["checks"])
@@ -55,10 +92,13 @@ def find_limits(config: AugmentConfig, out: Path, *, device: str) -> Limits:
     with staging.opened(config):
         if not kept.is_file():
             world = load_transfer(config.model, device=device)
-            annotator = find_annotator(annotator_name(config), device=device)
-            augmenter = Augmenter(config, world, annotator, limits=Limits({}))
+            augmenter = _augmenter(config, world, Limits({}), device=device)
             episodes = config.episodes or range(dataset_info(config.dataset).episodes)
-            write_limits(calibrate(augmenter, world.reconstructed, list(episodes), seed=config.seed), kept)
+            found = calibrate(augmenter, world.reconstructed, list(episodes), seed=config.seed)
+            if known is not None:
+                worst = {**known.worst, ACTIONS: found.worst[ACTIONS]}
+                found = Limits(worst, {**known.origin, ACTIONS: found.origin})
+            write_limits(found, kept)
     return read_limits(kept)
 
 

@@ -53,8 +53,12 @@ class AugmentConfig:
     """Who finds the robot in what was made: ``hub``, or a trained annotator; the world's own by default."""
     checks: str | None = None
     """The file of limits of the checks; the annotator's own, or set on the dataset itself, by default."""
+    labeller: str | None = None
+    """Inverse dynamics that must still read the same actions off what was made; nobody asks by default."""
     weights: str | None = None
     """A digest of the world's files, where a run is to go on with no other world of the same name."""
+    labeller_weights: str | None = None
+    """Likewise, of the labeller's."""
     template: str | None = None
     """Name and digest of the template of the prompts, where a run is to go on with no other."""
     language_model: str | None = None

@@ -24,6 +24,7 @@ def augment(
     cameras: tuple[str, ...] = (),
     episodes: tuple[int, ...] = (),
     annotator: str | None = None,
+    labeller: str | None = None,
     checks: str | None = None,
     attempts: int = 3,
     variants_only: bool = False,
@@ -60,6 +61,8 @@ def augment(
         episodes: The episodes to take; all by default.
         annotator: Who finds the robot in what was made: a trained annotator's folder, or hub for the large networks;
             the world's own by default, if it has one.
+        labeller: Inverse dynamics that must still read the episode's actions off what was made: their folder, shipped
+            name or hub id. Nobody asks by default.
         checks: The file of the checks' limits. By default the annotator's own, or, where it has none, limits that are
             set on the dataset's own videos in other colours.
         attempts: How often a variant is made, until one passes its checks.
@@ -79,6 +82,8 @@ def augment(
     from cosmos_sim.augmentation.template import load_template, template_names
     from cosmos_sim.cli._runner import find_runner
     from cosmos_sim.data.chat import ChatModel
+    from cosmos_sim.evaluation.outcome import fingerprint
+    from cosmos_sim.world_model.latent_actions import find_inverse_dynamics
 
     if (language_model is None) != (language_model_url is None):
         raise ValueError("language_model and language_model_url go together")
@@ -100,7 +105,9 @@ def augment(
         attempts=attempts,
         annotator=annotator,
         checks=checks,
+        labeller=labeller,
         weights=weights_digest(model),
+        labeller_weights=None if labeller is None else fingerprint(find_inverse_dynamics(labeller)),
         template=scene.label,
         language_model=language_model,
     )

@@ -1,6 +1,7 @@
 """``cosmos-sim augment`` from end to end, with a Transfer world whose networks are real, tiny and random."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cosmos_sim.data.lerobot import read_episodes, write_dataset
 from cosmos_sim.evaluation.outcome import fingerprint
 from cosmos_sim.types import Episode
 from cosmos_sim.world_model.control import KINDS
+from cosmos_sim.world_model.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, InverseDynamicsNet
 from cosmos_sim.world_model.load_transfer import pack_transfer
 
 
@@ -99,6 +101,43 @@ def test_limits_come_from_the_dataset_itself_where_there_are_none(
     assert limits.origin["episodes"] == [0, 1]
     assert limits.origin["videos"] == 6
     assert limits.worst["wrist.motion"] < 1
+
+
+@pytest.fixture(scope="module")
+def labeller(demos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (first,) = read_episodes(demos, [0])
+    net = InverseDynamicsNet(
+        InverseDynamicsConfig(VIEWS, first.action.shape[1], chunk=4, resolution=16, width=4, dim=16)
+    )
+    folder = tmp_path_factory.mktemp("labeller")
+    InverseDynamics(net, figures={}).write(folder)
+    return folder
+
+
+def test_actions_are_still_to_be_read_off_variants(
+    demos: Path, world: Path, labeller: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Limits are the annotator's own, and of the actions that which the dataset's videos keep."""
+    shutil.copytree(world / "annotator", tmp_path / "annotator")
+    write_limits(Limits({"agentview.mask_iou": -1.0, "wrist.mask_iou": -1.0}), tmp_path / "annotator" / "checks.json")
+    options = ("--annotator", str(tmp_path / "annotator"), "--labeller", str(labeller))
+    run(demos, world, tmp_path / "made", "--controls", "edge", *options)
+    assert "2 variants of 2 episodes" in capsys.readouterr().out
+    record = json.loads((tmp_path / "made" / "meta" / "augmentation.json").read_text())
+    assert set(record["checks"]["worst"]) == {"agentview.mask_iou", "wrist.mask_iou", "actions"}
+    assert record["checks"]["origin"]["actions"]["episodes"] == [0, 1]
+    assert record["settings"]["labeller_weights"] == fingerprint(labeller)
+    told = [json.loads(line) for line in (tmp_path / "made" / "meta" / "augmentation.jsonl").read_text().splitlines()]
+    assert 0 < told[2]["scores"]["actions"] <= record["checks"]["worst"]["actions"]
+
+
+def test_limits_without_the_actions_do_for_no_labeller(
+    demos: Path, world: Path, labeller: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_limits(Limits({"agentview.mask_iou": -1.0}), tmp_path / "any.json")
+    with pytest.raises(SystemExit):
+        run(demos, world, tmp_path / "made", "--checks", str(tmp_path / "any.json"), "--labeller", str(labeller))
+    assert "has no limit of 'actions'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
