@@ -17,8 +17,10 @@ cosmos-sim train idm --data "$lift/lift" "$lift/explore" "$lift/demos" tabletop 
 # What it is judged by: collections that it has not seen.
 cosmos-sim collect --task Lift --episodes 100 --length 60 --seed 91 --out lift_held
 cosmos-sim collect --task Tabletop --split seen --episodes 60 --seed 93 --out tabletop_held
-python "$here/inverse_dynamics.py" --data lift_held --reader panda=reader/export --json inverse_dynamics_lift.json
-python "$here/inverse_dynamics.py" --data tabletop_held --reader panda=reader/export --json inverse_dynamics_tabletop.json
+python "$here/inverse_dynamics.py" --data lift_held --reader panda=reader/export --floor "$lift/lift" "$lift/demos" \
+    --json inverse_dynamics_lift.json
+python "$here/inverse_dynamics.py" --data tabletop_held --reader panda=reader/export --floor tabletop \
+    --json inverse_dynamics_tabletop.json
 
-# Trust in the shipped Lift world, calibrated on episodes that neither the world nor the reader has seen.
+# Its folder is the shipped world's `inverse_dynamics`. Trust in that world is calibrated on episodes that neither has seen.
 python "$here/trust.py" --world lift --inverse-dynamics reader/export --data lift_held --write reader/export

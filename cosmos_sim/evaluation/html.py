@@ -164,10 +164,16 @@ def _trusted(comparison: Comparison) -> str:
 
 
 def _figures(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th class="number">{escape(name)}</th>' for name in header)
-    body = "".join(
-        "<tr>" + "".join(f'<td class="number">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows
-    )
+    # A first column without a name holds names itself.
+    first = "number" if header[0] else ""
+    classes = [first, *["number"] * (len(header) - 1)]
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        pairs = zip(classes, texts, strict=True)
+        return "".join(f'<{tag} class="{kind}">{escape(text)}</{tag}>' for kind, text in pairs)
+
+    head = cells("th", header)
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f'<div class="scroll"><table class="rates"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

@@ -112,8 +112,8 @@ def trusted_text(trusted: Trusted) -> str:
     """What trust changes, in words."""
     share = f"it was lost in {trusted.lost} of {trusted.episodes} imagined episodes"
     count = trusted.withdrawn
-    taken = "none of them successes" if not count else f"{count} of them {_plural('success', count)} until then"
-    return f"With trust: {trust_text(trusted.rule)}; {share}, {taken}"
+    until = {0: "none of them a success", 1: "1 of them a success"}.get(count, f"{count} of them successes")
+    return f"With trust: {trust_text(trusted.rule)}; {share}, {until} until then"
 
 
 def trusted_rows(comparison: Comparison, trusted: Trusted) -> tuple[list[str], list[list[str]]]:

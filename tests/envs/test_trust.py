@@ -271,3 +271,23 @@ def test_mistakes_are_named(tmp_path: Path):
         trust.check(BlobWorld(action_low=(0.0, 0.0), action_high=(1.0, 1.0)).spec)
     with pytest.raises(ValueError, match="trust reads actions off 'top'; the world has \\['front'\\]"):
         trust.check(BlobWorld(starts=None, cameras={"front": (8, 8)}).spec)
+
+
+def test_the_shipped_world_knows_whether_its_frames_follow():
+    """A hand that is sent one way is believed to have gone there, and not to have gone the other way."""
+    env = gymnasium.make("CosmosWorld-v0", trust=True)
+    assert isinstance(env.unwrapped, CosmosWorld)
+    reader = Trust.from_pretrained("inverse_dynamics")
+    assert reader.cameras == ("agentview", "wrist")
+    action = np.array([0.4, 0.6, -0.2, 0, 0, 0, -1], np.float32)
+    observation, _ = env.reset(seed=3)
+    frames = {camera: [observation["pixels"][camera]] for camera in reader.cameras}
+    for _ in range(reader.chunk):
+        observation, *_, info = env.step(action)
+        for camera, images in frames.items():
+            images.append(observation["pixels"][camera])
+    assert info["trust"] > 0.7
+    seen = reader.see({camera: np.stack(images)[None] for camera, images in frames.items()})
+    own, opposite = (np.tile(sign * action, (1, reader.chunk, 1)).astype(np.float32) for sign in (1, -1))
+    assert reader(seen, own)[0] == pytest.approx(info["trust"], abs=1e-3)
+    assert reader(seen, opposite)[0] < 0.01
