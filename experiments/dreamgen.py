@@ -71,6 +71,7 @@ class Job:
     starts: tuple[int, ...]
     verbs: tuple[str, ...]
     horizon: int
+    cameras: tuple[str, ...] | None
 
     @property
     def name(self) -> str:
@@ -93,6 +94,7 @@ def main() -> None:
     parser.add_argument("--labeller", type=Path, required=True, help="what reads the actions")
     parser.add_argument("--demonstrations", type=int, nargs="+", default=[10, 30, 100], help="of each verb")
     parser.add_argument("--verbs", nargs="+", default=list(verbs_of("seen")), choices=verbs_of("seen"), metavar="VERB")
+    parser.add_argument("--cameras", nargs="+", help="that are imagined, and that policies see (default: all)")
     parser.add_argument("--dreams", type=int, default=10, help="of each instruction")
     parser.add_argument("--frames", type=int, default=49, help="of each dream")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
@@ -153,6 +155,7 @@ def imagine(demonstrations: Path, path: Path, arguments: argparse.Namespace) -> 
     words += ["--labeller", str(arguments.labeller), "--per-instruction", str(arguments.dreams)]
     words += ["--frames", str(arguments.frames), "--starts", "twin", "--twin", TASK, "--unfiltered"]
     words += ["--limit", "replay=2"]  # what a replay comes to is told of every dream, and held against none
+    words += ["--cameras", *arguments.cameras] if arguments.cameras else []
     command([*words, "--workers", str(arguments.workers), *arguments.dream])
     return path
 
@@ -181,7 +184,8 @@ def passes(record: DreamRecord, kind: str) -> bool:
 def plan(arguments: argparse.Namespace, demonstrations: Path, kept: dict[str, Path]) -> list[Job]:
     """Every policy of the study."""
     starts = tuple(range(FIRST_SEED, FIRST_SEED + arguments.trials))
-    fixed = arguments.out, arguments.steps, starts, tuple(arguments.verbs), arguments.horizon
+    cameras = tuple(arguments.cameras) if arguments.cameras else None
+    fixed = arguments.out, arguments.steps, starts, tuple(arguments.verbs), arguments.horizon, cameras
     jobs = []
     for seed in range(arguments.seeds):
         for arm in arguments.arms:
@@ -209,7 +213,9 @@ def finished(jobs: Sequence[Job], *, workers: int) -> list[Job]:
 def judge(job: Job) -> Job:
     """Train the policy unless that is done, and try it where that is not done, on one core."""
     torch.set_num_threads(1)
-    recipe = policy_recipe(job.data, language=True, encoder=SIGHT, batch_size=BATCH, jitter=0.0, seed=job.seed)
+    recipe = policy_recipe(
+        job.data, language=True, cameras=job.cameras, encoder=SIGHT, batch_size=BATCH, jitter=0.0, seed=job.seed
+    )
     schedule = TrainConfig(
         steps=job.steps,
         lr=1e-3,
@@ -273,7 +279,7 @@ def filter_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def about(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the figures came about."""
-    names = ("verbs", "demonstrations", "dreams", "frames", "seeds", "trials", "horizon", "steps")
+    names = ("verbs", "cameras", "demonstrations", "dreams", "frames", "seeds", "trials", "horizon", "steps")
     return {
         "study": "policies trained on demonstrations and dreams of a tabletop's instructions, in the simulator",
         "date": datetime.date.today().isoformat(),

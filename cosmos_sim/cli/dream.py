@@ -20,6 +20,7 @@ def dream(
     slack: float = 2.0,
     unfiltered: bool = False,
     with_seed: bool = False,
+    cameras: tuple[str, ...] = (),
     guidance: float | None = None,
     steps: int | None = None,
     samples: int = 8,
@@ -51,6 +52,7 @@ def dream(
         slack: See limit.
         unfiltered: Put rejected dreams in as well; meta/dreams.jsonl says which they are.
         with_seed: Put the seed dataset's episodes in first.
+        cameras: The cameras to imagine, which are all that dreams have; the dataset's by default.
         guidance: How strongly the instruction guides; the model's own by default.
         steps: Sampling steps; the model's own by default.
         samples: Draws of the actions, whose spread says how sure they are.
@@ -96,6 +98,7 @@ def dream(
         starts=starts,
         world=world,
         twin=twin,
+        cameras=cameras or None,
         seed=seed,
         guidance=guidance,
         steps=steps,

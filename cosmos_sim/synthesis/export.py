@@ -89,7 +89,7 @@ def export(
 
     def episodes() -> Iterator[Episode]:
         if with_seed:
-            yield from read_episodes(config.dataset)
+            yield from read_episodes(config.dataset, cameras=config.cameras)
         for one in shown:
             staged = staging.load(one.told.name)
             sources[staged.state_from] = sources.get(staged.state_from, 0) + 1

@@ -129,7 +129,7 @@ def real_scores(dreaming: Dreaming) -> list[dict[str, float]]:
     info = dataset_info(config.dataset)
     found: list[dict[str, float]] = []
     chosen = np.linspace(0, info.episodes - 1, min(4 * EPISODES, info.episodes)).round().astype(int)
-    for episode in read_episodes(config.dataset, [int(k) for k in chosen]):
+    for episode in read_episodes(config.dataset, [int(k) for k in chosen], dreaming.cameras):
         if len(episode) < config.frames or (episode.success is not None and not episode.success.any()):
             continue
         frames = {camera: video[: config.frames] for camera, video in episode.frames.items()}

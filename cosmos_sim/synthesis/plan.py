@@ -41,6 +41,8 @@ class DreamConfig:
     """An action-conditioned world, in which the pseudo-actions are carried out for the cycle's consistency."""
     twin: str | None = None
     """The task of the simulator in which they are replayed, of which only what succeeds is kept."""
+    cameras: tuple[str, ...] | None = None
+    """Those that are imagined; all of the dataset's by default. The dreams have no others."""
     seed: int = 0
     guidance: float | None = None
     """The model's own by default; so with ``steps``."""
@@ -62,6 +64,8 @@ class DreamConfig:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.samples < 2:
             raise ValueError(f"samples must be at least 2, or they say nothing of uncertainty; got {self.samples}")
+        if self.cameras is not None and (not self.cameras or len(set(self.cameras)) < len(self.cameras)):
+            raise ValueError(f"cameras must be at least one, each once, got {self.cameras}")
         if self.starts == "twin" and self.twin is None:
             raise ValueError("starts='twin' needs the twin's task")
         if self.starts == "any" and self.twin is not None:
@@ -72,7 +76,8 @@ class DreamConfig:
 
     def as_json(self) -> dict[str, Any]:
         """The config as JSON holds it."""
-        return asdict(self) | {"instructions": list(self.instructions)}
+        cameras = None if self.cameras is None else list(self.cameras)
+        return asdict(self) | {"instructions": list(self.instructions), "cameras": cameras}
 
 
 @dataclass(frozen=True)

@@ -51,13 +51,15 @@ class Starts:
 
     Raises:
         ValueError: a dataset that does not tell from which of the simulator's seeds its episodes began, where they are
-            to be replayed; or one of another task.
+            to be replayed; one of another task; or a camera that it does not have.
     """
 
     def __init__(self, config: DreamConfig) -> None:
         self.config = config
         info = dataset_info(config.dataset)
-        self.path, self.cameras = info.path, tuple(info.cameras)
+        self.path, self.cameras = info.path, config.cameras or tuple(info.cameras)
+        if unknown := sorted(set(self.cameras) - set(info.cameras)):
+            raise ValueError(f"{config.dataset!r} has no camera {', '.join(unknown)}, only {', '.join(info.cameras)}")
         self.task = None if config.twin is None else find_task(config.twin).name
         self._told = self._collection() if self.task is not None and config.starts != "twin" else None
         self._twin: CosmosTwin | None = None
@@ -66,7 +68,7 @@ class Starts:
         """The start of ``job``, which has ``seed``."""
         if job.episode is None:
             return self._fresh(job, seed)
-        (episode,) = read_episodes(self.path, [job.episode])
+        (episode,) = read_episodes(self.path, [job.episode], self.cameras)
         frames = {camera: video[0] for camera, video in episode.frames.items()}
         if self._told is None:
             return Start(frames, episode.state[0], episode=job.episode)
@@ -88,7 +90,8 @@ class Starts:
         start = Start({}, np.zeros(0, np.float32), seed % 2**31, task=self.task)
         told = start.told(job.instruction)
         observation, _ = self._twin.reset(seed=start.seed, options=None if told is None else {"instruction": told})
-        return Start(dict(observation["pixels"]), observation["agent_pos"], start.seed, task=self.task)
+        frames = {camera: observation["pixels"][camera] for camera in self.cameras}
+        return Start(frames, observation["agent_pos"], start.seed, task=self.task)
 
     def _collection(self) -> dict[str, Any]:
         file = Path(self.path) / "meta" / "collection.json"

@@ -83,6 +83,7 @@ def test_the_plan_pairs_demonstrations_with_dreams(load, tmp_path: Path, kind: s
         out=tmp_path,
         steps=5,
         horizon=40,
+        cameras=["agentview"],
         verbs=["lift", "push left", "stack", "place in"],
     )
     folders = {name: tmp_path / name for name in ("unfiltered", "filtered", "replayed")}

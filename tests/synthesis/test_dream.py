@@ -5,21 +5,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pushing import LENGTH, SIZES, USUAL, WAYS, Painter, PushingOpener, real
+from pushing import LENGTH, SIZES, USUAL, WAYS, Painter, PushingOpener, Tracker, real
 
 from cosmos_sim.data.dreams import read_dreams
 from cosmos_sim.data.lerobot import dataset_info, read_episodes, write_dataset
 from cosmos_sim.data.runners import Here
 from cosmos_sim.synthesis.dream import Dreamt, dream
-from cosmos_sim.synthesis.opening import action_range, real_scores
+from cosmos_sim.synthesis.dreaming import Dreaming
+from cosmos_sim.synthesis.opening import Work, action_range, real_scores
 from cosmos_sim.synthesis.plan import DreamConfig, plan_jobs
 from cosmos_sim.synthesis.scores import Limits, set_limits
+from cosmos_sim.synthesis.starts import Starts
 from cosmos_sim.types import Episode
 
 EPISODES = 7
@@ -186,6 +189,7 @@ def test_starts_are_spread_over_the_episodes_of_the_instruction(config: DreamCon
         ({"guidance": float("nan")}, "guidance must be finite"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"samples": 1}, "samples must be at least 2"),
+        ({"cameras": ("above", "above")}, "cameras must be at least one, each once"),
         ({"starts": "twin"}, "starts='twin' needs the twin's task"),
         ({"starts": "any", "twin": "Lift"}, "dreams from any start cannot be replayed in 'Lift'"),
     ],
@@ -206,6 +210,39 @@ def test_what_does_not_fit_is_refused(config: DreamConfig, done: Dreamt, monkeyp
         action_range(str(done.path))
     with pytest.raises(ValueError, match="does not tell where in the simulator its episodes began"):
         PushingOpener(replace(config, twin="Lift")).dreaming()
+
+
+class OneEyed(Painter):
+    """Imagines the camera above alone."""
+
+    views = ("above",)
+
+    def size_for(self, height: int, width: int) -> tuple[int, int]:
+        return 24, 40
+
+    def continued(self, given: np.ndarray, **options: Any) -> Iterator[np.ndarray]:
+        yield from (piece[:, :, :40] for piece in super().continued(given, **options))
+
+
+def test_one_camera_of_two_is_imagined(config: DreamConfig, source: Path, tmp_path: Path) -> None:
+    """Limits, dreams and the seed dataset beside them have no other, and the file tells."""
+    one = replace(config, cameras=("above",), world=None, frames=6)
+
+    def dreaming() -> Dreaming:
+        return Dreaming(one, OneEyed(), Tracker(), usual=USUAL, starts=Starts(one))
+
+    limits = set_limits(real_scores(dreaming()), given={"duplicate": 2.0})
+    options: dict[str, Any] = {"opener": lambda device: Work(dreaming()), "runner": Here("cpu"), "usual": USUAL}
+    made = dream(one, tmp_path / "dreams", limits=limits, with_seed=True, progress=False, **options)
+    assert made.accepted > 0
+    assert dict(dataset_info(made.path).cameras) == {"above": SIZES["above"]}
+    (real_one,) = read_episodes(made.path, [0])
+    assert set(real_one.frames) == {"above"}
+    assert json.loads((made.path / "meta" / "dreams.json").read_text())["settings"]["cameras"] == ["above"]
+    again = dream(one, tmp_path / "dreams", limits=limits, with_seed=True, progress=False, **options)
+    assert again.new == 0
+    with pytest.raises(ValueError, match="has no camera wrist, only above, side"):
+        Starts(replace(one, cameras=("above", "wrist")))
 
 
 def test_the_range_of_real_actions(source: Path) -> None:
