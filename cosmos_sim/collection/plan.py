@@ -65,7 +65,7 @@ class CollectionConfig:
             raise ValueError(f"{self.task!r} is always the same task and has no verbs {', '.join(self.verbs)}")
         if len(set(self.verbs)) < len(self.verbs):
             raise ValueError(f"verbs must differ, got {', '.join(self.verbs)}")
-        plan_instruction(self, 0)
+        plan_instruction(self, 0)  # raises for a verb that the split does not have
         if not 1 <= self.episodes < SEEDS_PER_COLLECTION:
             raise ValueError(f"episodes must be in 1..{SEEDS_PER_COLLECTION - 1}, got {self.episodes}")
         if not 0 <= self.seed <= MAX_SEED:
