@@ -75,7 +75,7 @@ def test_moments_are_spread_over_the_annotated_episodes(frames: AnnotatedFrames)
 
 def test_an_annotator_learns_classes_and_depth(frames: AnnotatedFrames, tmp_path: Path):
     config = TrainConfig(
-        steps=180, lr=1e-2, warmup=5, ema=0.9, save_every=999, eval_every=999, device="cpu", autocast="fp32"
+        steps=300, lr=1e-2, warmup=5, ema=0.9, save_every=999, eval_every=999, device="cpu", autocast="fp32"
     )
     figures = train(recipe(frames, batch_size=16, tint=0.05, damage=0.3), config, tmp_path / "run")
     assert figures["iou/cube"] > 0.7
