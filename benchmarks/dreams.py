@@ -13,7 +13,6 @@ All rows take turns, the first turn warms up, and each has its fastest turn. Wit
 counts this process alone, so that other programs do not matter. Prints its table and keeps it beside this file.
 """
 
-import argparse
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 from clock import now
 from log import Log
 from provenance import provenance
+from transfer import argument_parser, parsed
 from transfer import world as open_transfer
 
 from cosmos_sim.data.images import stretch
@@ -41,24 +41,11 @@ Work = Callable[[], object]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=("small", "predict2.5-2b"), default="small")
-    parser.add_argument("--model", help="a packed world in place of the shipped one")
+    parser = argument_parser(__doc__)
     parser.add_argument("--labeller", help="a trained reader in place of one of random weights")
     parser.add_argument("--world", default="lift", help="carries the actions out; '' for none")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--threads", type=int, help="of the CPU (default: all cores)")
     parser.add_argument("--frames", type=int, help="of a dream (default: 49, of the 2B a chunk)")
-    parser.add_argument("--steps", type=int, help="of sampling (default: the world's)")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--compiled", action="store_true")
-    parser.add_argument("--out", type=Path, help="where to keep the output (default: beside this file)")
-    arguments = parser.parse_args()
-    if arguments.model and arguments.network != "small":
-        parser.error(f"--network {arguments.network} would be ignored: --model says what is measured")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
     arguments.branches = 1  # which dreams do not use
     pipeline, what = open_transfer(arguments)
     device = pipeline.device

@@ -98,6 +98,31 @@ def world(arguments: argparse.Namespace) -> tuple[Transfer, str]:
     return made, f"{arguments.network}, random weights"
 
 
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of a benchmark of :func:`world`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=("small", "predict2.5-2b"), default="small")
+    parser.add_argument("--model", help="a packed world in place of the shipped one")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--threads", type=int, help="of the CPU (default: all cores)")
+    parser.add_argument("--steps", type=int, help="of sampling (default: the world's)")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--out", type=Path, help="where to keep the output (default: beside this file)")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What the command line says; the threads are set."""
+    arguments = parser.parse_args()
+    if arguments.model and arguments.network != "small":
+        parser.error(f"--network {arguments.network} would be ignored: --model says what is measured")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    return arguments
+
+
 def timed(
     parts: dict[str, float], name: str, work: Callable[..., Tensor], device: torch.device
 ) -> Callable[..., Tensor]:
@@ -113,25 +138,12 @@ def timed(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=("small", "predict2.5-2b"), default="small")
-    parser.add_argument("--model", help="a Transfer world in place of the shipped one")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--threads", type=int, help="of the CPU (default: all cores)")
+    parser = argument_parser(__doc__)
     parser.add_argument(
         "--branches", type=int, default=4, choices=range(1, 5), help="of random weights: 4, or 1 for memory"
     )
     parser.add_argument("--chunks", type=int, default=1, help="to make in a row")
-    parser.add_argument("--steps", type=int, help="of sampling (default: the world's)")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--compiled", action="store_true")
-    parser.add_argument("--out", type=Path, help="where to keep the output (default: beside this file)")
-    arguments = parser.parse_args()
-    if arguments.model and arguments.network != "small":
-        parser.error(f"--network {arguments.network} would be ignored: --model says what is measured")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
     transfer, what = world(arguments)
     config, device = transfer.config, transfer.device
     log = Log(arguments.out or Path(__file__).with_name(f"transfer_{arguments.network}_{device.type}.txt"))

@@ -190,11 +190,9 @@ def plan(arguments: argparse.Namespace, demonstrations: Path, kept: dict[str, Pa
     for seed in range(arguments.seeds):
         for arm in arguments.arms:
             for count in arguments.demonstrations if arm != "dreams" else [None]:
-                data = (
-                    ()
-                    if count is None
-                    else (Selection(str(demonstrations), demonstrations=count * len(arguments.verbs)),)
-                )
+                data: tuple[Selection, ...] = ()
+                if count is not None:
+                    data += (Selection(str(demonstrations), demonstrations=count * len(arguments.verbs)),)
                 if arm != "real":
                     data += (Selection(str(kept["filtered" if arm == "dreams" else arm])),)
                 jobs.append(Job(arm, count, seed, data, *fixed))
