@@ -34,7 +34,7 @@ from cosmos_sim.envs.twin.replay import replay
 from cosmos_sim.evaluation.report import strict_json, write_whole
 from cosmos_sim.metrics.intervals import clopper_pearson
 from cosmos_sim.synthesis.dreaming import Labeller
-from cosmos_sim.synthesis.opening import open_imaginer
+from cosmos_sim.synthesis.imagining import open_imaginer
 from cosmos_sim.synthesis.starts import LANGUAGE_TASK
 from cosmos_sim.training.provenance import git_commit
 from cosmos_sim.types import Episode

@@ -66,6 +66,18 @@ class WordsConfig:
             first += len(sentence)
         return out.reshape(self.length, self.width)
 
+    def sentence(self, text: str) -> Float32[ndarray, "width"]:
+        """All of ``text`` as one vector: the mean of its words' tokens.
+
+        Raises:
+            ValueError: it has no words.
+        """
+        count = min(self.length, sum(map(len, sentences(text))))
+        if not count:
+            raise ValueError(f"an instruction must have words, got {text!r}")
+        mean: Float32[ndarray, width] = self.tokens(text)[:count].mean(axis=0)
+        return mean
+
     def complaints(self, text: str) -> list[str]:
         """What of ``text`` is cut off, and which of its words were in no text of training."""
         words = [word for sentence in sentences(text) for word in sentence]

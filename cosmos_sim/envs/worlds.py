@@ -39,7 +39,10 @@ def read_spec(world: str | Path) -> WorldSpec:
 
 def _read(world: str | Path) -> tuple[Path, dict[str, Any]]:
     folder = find_folder(world, "world")
-    return folder, read_config(folder, *_kinds())
+    config = read_config(folder, *_kinds())
+    if config.get("words") is not None:
+        raise ValueError(f"{str(world)!r} takes instructions, no actions; it is for cosmos-sim dream --model")
+    return folder, config
 
 
 def _kinds() -> Mapping[str, tuple[Callable[..., WorldModel], Callable[..., Any]]]:

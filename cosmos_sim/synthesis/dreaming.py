@@ -1,44 +1,22 @@
 """One dream: a video of what an instruction says, the actions read off it, and what speaks against either."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32
 from numpy import ndarray
 
 from cosmos_sim.data.images import stretch
 from cosmos_sim.envs.twin.replay import replay
+from cosmos_sim.synthesis.imagining import Imagines, Videos
 from cosmos_sim.synthesis.plan import DreamConfig, Job
 from cosmos_sim.synthesis.scores import action_scores, cycle_score, failure_score
 from cosmos_sim.synthesis.starts import Start, Starts
 from cosmos_sim.types import Frames, WorldModel
 from cosmos_sim.world_model.inverse_dynamics import ActionReading
-from cosmos_sim.world_model.views import join_views, split_views, whole_size
-
-Videos = Mapping[str, UInt8[ndarray, "t h w 3"]]
-
-
-class Imagines(Protocol):
-    """What is needed of a :class:`~cosmos_sim.world_model.pipeline.Pipeline`."""
-
-    @property
-    def views(self) -> tuple[str, ...] | None: ...
-
-    def size_for(self, height: int, width: int) -> tuple[int, int]: ...
-
-    def continued(
-        self,
-        given: UInt8[ndarray, "t h w 3"],
-        *,
-        prompt: str | None,
-        seed: int,
-        frames: int,
-        guidance: float | None = None,
-        steps: int | None = None,
-    ) -> Iterator[UInt8[ndarray, "t h w 3"]]: ...
 
 
 class Labeller(Protocol):
@@ -112,10 +90,10 @@ class Dreaming:
         self.config, self.imagines, self.labeller = config, imagines, labeller
         self.usual, self.starts, self.world = usual, starts, world
         self.cameras = starts.cameras
-        views = imagines.views
-        if views is not None and set(views) != set(self.cameras):
-            raise ValueError(f"the model imagines {', '.join(views)}, the dataset shows {', '.join(self.cameras)}")
-        if views is None and len(self.cameras) != 1:
+        shown = imagines.cameras
+        if shown is not None and set(shown) != set(self.cameras):
+            raise ValueError(f"the model imagines {', '.join(shown)}, the dataset shows {', '.join(self.cameras)}")
+        if shown is None and len(self.cameras) != 1:
             raise ValueError(f"the model imagines one camera, the dataset shows {', '.join(self.cameras)}")
         asked = {"the labeller": labeller.cameras} | ({} if world is None else {"the world": tuple(world.spec.cameras)})
         for who, cameras in asked.items():
@@ -135,7 +113,7 @@ class Dreaming:
         """
         began, seed = perf_counter(), job.seed(self.config)
         start = self.starts.of(job, seed)
-        frames = self.imagine(start, job.instruction, seed)
+        frames = self.imagines.imagine(start, job.instruction, frames=self.config.frames, seed=seed)
         reading = self.labeller.read(frames, samples=self.config.samples, seed=seed)
         state, scores = self.score(frames, start, reading, seed=seed)
         replayed = None
@@ -146,19 +124,6 @@ class Dreaming:
             replayed = Replayed(done.success, done.state)
             scores["replay"] = float(not done.success)
         return Dream(frames, reading, state, scores, start, replayed, perf_counter() - began)
-
-    def imagine(self, start: Start, instruction: str, seed: int) -> Videos:
-        """What the model makes of a start and an instruction, at the dataset's sizes; the start is shown as it is."""
-        views = self.imagines.views or self.cameras
-        sizes = {camera: (image.shape[0], image.shape[1]) for camera, image in start.frames.items()}
-        single = {camera: image[None] for camera, image in start.frames.items()}
-        given = join_views(single, views, size=self.imagines.size_for(*whole_size(single, views)))
-        config = self.config
-        pieces = self.imagines.continued(
-            given, prompt=instruction, seed=seed, frames=config.frames, guidance=config.guidance, steps=config.steps
-        )
-        made = split_views(np.concatenate(list(pieces)), views, sizes=sizes)
-        return {camera: np.concatenate([single[camera], made[camera][1:]]) for camera in self.cameras}
 
     def score(
         self, frames: Videos, start: Start, reading: ActionReading, *, seed: int

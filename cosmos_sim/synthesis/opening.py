@@ -15,15 +15,12 @@ from cosmos_sim.envs.worlds import load_world
 from cosmos_sim.evaluation.outcome import fingerprint
 from cosmos_sim.synthesis.dreaming import ActionRange, Dream, Dreaming
 from cosmos_sim.synthesis.export import RECORD
+from cosmos_sim.synthesis.imagining import find_imaginer, open_imaginer
 from cosmos_sim.synthesis.plan import DreamConfig, Job
 from cosmos_sim.synthesis.scores import Limits, set_limits
 from cosmos_sim.synthesis.staging import Staging
 from cosmos_sim.synthesis.starts import Start, Starts
 from cosmos_sim.world_model.latent_actions import load_inverse_dynamics
-from cosmos_sim.world_model.load_predict import load_predict
-from cosmos_sim.world_model.load_transfer import find_model, load_transfer
-from cosmos_sim.world_model.pipeline import Pipeline
-from cosmos_sim.world_model.transfer_folder import is_transfer
 
 EPISODES = 24
 """Real episodes that limits are set on."""
@@ -38,7 +35,7 @@ def open_dreaming(config: DreamConfig, usual: ActionRange, device: str) -> Dream
     """
     return Dreaming(
         config,
-        open_imaginer(config.model, device=device),
+        open_imaginer(config.model, device=device, guidance=config.guidance, steps=config.steps),
         load_inverse_dynamics(config.labeller, device=device),
         usual=usual,
         starts=Starts(config),
@@ -64,18 +61,6 @@ class Work:
 
     def __call__(self, job: Job) -> Dream:
         return self.dreaming.dream(job)
-
-
-def open_imaginer(model: str, *, device: str) -> Pipeline:
-    """What goes on from a frame and a text: a packed world, or a Cosmos-Predict2.5 checkpoint.
-
-    Raises:
-        ValueError: neither.
-    """
-    folder = find_model(model)
-    if folder.is_dir() and is_transfer(folder):
-        return load_transfer(folder, device=device)
-    return load_predict(folder, device=device)
 
 
 def action_range(dataset: str) -> ActionRange:
@@ -132,10 +117,7 @@ def real_scores(dreaming: Dreaming) -> list[dict[str, float]]:
     for episode in read_episodes(config.dataset, [int(k) for k in chosen], dreaming.cameras):
         if len(episode) < config.frames or (episode.success is not None and not episode.success.any()):
             continue
-        frames = {camera: video[: config.frames] for camera, video in episode.frames.items()}
-        if isinstance(imagines, Pipeline):
-            shown = imagines.reconstructed(frames)
-            frames = {camera: np.concatenate([video[:1], shown[camera][1:]]) for camera, video in frames.items()}
+        frames = imagines.reconstructed({camera: video[: config.frames] for camera, video in episode.frames.items()})
         start = Start({camera: video[0] for camera, video in frames.items()}, episode.state[0])
         seed = len(found)
         reading = dreaming.labeller.read(frames, samples=config.samples, seed=seed)
@@ -152,7 +134,7 @@ def real_scores(dreaming: Dreaming) -> list[dict[str, float]]:
 
 def digests(config: DreamConfig) -> dict[str, str]:
     """Digests of the files of the networks that a config names."""
-    names = {"model": find_model(config.model), "labeller": Path(config.labeller)}
+    names = {"model": find_imaginer(config.model), "labeller": Path(config.labeller)}
     if config.world is not None:
         names["world"] = find_folder(config.world, "world")
     return {name: fingerprint(path) for name, path in names.items() if path.is_dir()}

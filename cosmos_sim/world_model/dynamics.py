@@ -211,6 +211,26 @@ class Dynamics(nn.Module):
         logit, state = self.read(history, latent, state)
         return history.append(action, latent, state.clamp(low, high)), logit
 
+    @torch.no_grad()
+    def under(self, action_dim: int) -> "Dynamics":
+        """A copy that takes other vectors in the place of actions, and as yet does under all of them what this one does
+        under its mean action."""
+        config = self.config
+        made = Dynamics(replace(config, action_dim=action_dim))
+        told = config.context * config.action_dim
+        kept = {}
+        for name, fresh in made.state_dict().items():
+            mine = self.state_dict().get(name)
+            if mine is not None and mine.shape == fresh.shape:
+                kept[name] = mine
+            elif fresh.ndim == 2 and mine is not None:
+                kept[name] = torch.zeros_like(fresh)  # of all inputs, actions come last
+                kept[name][:, : mine.shape[1] - told] = mine[:, : mine.shape[1] - told]
+            else:
+                kept[name] = fresh
+        made.load_state_dict(kept)
+        return made
+
     def normalise_state(self, state: Tensor) -> Tensor:
         return (state - self.state_mean) / self.state_std
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from cosmos_sim.data.files import new_folder
 from cosmos_sim.data.pretrained import find_folder, from_dict, load_weights, read_config, to_json
 from cosmos_sim.data.starts import Starts
+from cosmos_sim.data.word_vectors import WordsConfig
 from cosmos_sim.training.device import select_device, select_dtype
 from cosmos_sim.types import Frames, Prediction, WorldSpec
 from cosmos_sim.world_model.dynamics import Dynamics, DynamicsConfig, History
@@ -26,7 +28,7 @@ from cosmos_sim.world_model.sampler import euler_times
 from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
 from cosmos_sim.world_model.tokenizer_layout import lay_out
 
-FORMAT = 1
+KIND, FORMAT = "world", 1
 INVERSE_DYNAMICS = "inverse_dynamics"
 """In a world's folder: what reads the actions back off the frames that it imagines."""
 
@@ -42,6 +44,9 @@ class WorldConfig:
     """Evaluations of the transformer per frame unless the user says otherwise."""
     context_noise: float = 0.03
     """Noise level given to the context frames at every step; training covers more (see the recipe)."""
+    words: WordsConfig | None = None
+    """How an instruction becomes the vector that stands in every action's place; ``None`` in a world that takes
+    actions."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Data, command, seed and figures of the training run."""
 
@@ -60,6 +65,8 @@ class WorldConfig:
                 raise ValueError(
                     f"{name} is {getattr(self.dynamics, name)} in the dynamics, {getattr(self.spec, name)} in the spec"
                 )
+        if self.words is not None and self.words.width != self.spec.action_dim:
+            raise ValueError(f"instructions are {self.words.width} numbers, an action is {self.spec.action_dim}")
         if not 0 <= self.context_noise < 1:
             raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}")
 
@@ -91,7 +98,7 @@ def read_networks(folder: Path) -> Networks:
     Raises:
         ValueError: no world is there, or a damaged or foreign one (the message names the file).
     """
-    config = config_from_json(read_config(folder, "world"), where=str(folder / "config.json"))
+    config = config_from_json(read_config(folder, KIND), where=str(folder / "config.json"))
     tokenizer, dynamics = Tokenizer(config.tokenizer), Dynamics(config.dynamics)
     load_weights(tokenizer, folder / "tokenizer.safetensors")
     load_weights(dynamics, folder / "dynamics.safetensors")
@@ -161,7 +168,7 @@ class World:
             ValueError: no such world, or a damaged or foreign one (the message names the file); a device that cannot
                 do what is asked for.
         """
-        folder = find_folder(name, "world")
+        folder = find_folder(name, KIND)
         networks = read_networks(folder)
         starts = folder / "starts.safetensors"
         card = folder / "README.md"
@@ -183,7 +190,7 @@ class World:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the world's folder, whole or not at all; the large matrices in bf16."""
         with new_folder(Path(folder)) as beside:
-            (beside / "config.json").write_text(to_json({"kind": "world", "format": FORMAT, **vars(self.config)}))
+            (beside / "config.json").write_text(to_json({"kind": KIND, "format": FORMAT, **vars(self.config)}))
             save_file(_stored(self.tokenizer), beside / "tokenizer.safetensors")
             save_file(_stored(self.dynamics), beside / "dynamics.safetensors")
             if self.starts is not None:
@@ -191,6 +198,21 @@ class World:
             if self.inverse_dynamics is not None:
                 shutil.copytree(self.inverse_dynamics, beside / INVERSE_DYNAMICS)
             (beside / "README.md").write_text(self.card)
+
+    def told(self, instruction: str) -> Float32[ndarray, "a"]:
+        """What to give :meth:`step` in place of an action so that it does as ``instruction`` says.
+
+        Warns of words that no instruction of its training had, and of those that are cut off.
+
+        Raises:
+            ValueError: this world takes actions, or there are no words.
+        """
+        words = self.config.words
+        if words is None:
+            raise ValueError(f"{instruction!r} would be ignored: this world takes actions, no instructions")
+        for complaint in words.complaints(instruction):
+            warnings.warn(complaint, stacklevel=2)
+        return words.sentence(instruction)
 
     @torch.inference_mode()
     def reset(self, frames: Frames, state: Float32[ndarray, "b n"], seeds: Sequence[int]) -> WorldState:

@@ -4,7 +4,7 @@ A file of its own, so that processes that are started anew find it.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy import ndarray
 from cosmos_sim.synthesis.dreaming import ActionRange, Dreaming
 from cosmos_sim.synthesis.opening import Work
 from cosmos_sim.synthesis.plan import DreamConfig
-from cosmos_sim.synthesis.starts import Starts
+from cosmos_sim.synthesis.starts import Start, Starts
 from cosmos_sim.types import Episode, Prediction, WorldSpec
 from cosmos_sim.world_model.inverse_dynamics import ActionReading
 
@@ -65,33 +65,31 @@ def real(index: int, *, steps: int = 12) -> Episode:
 class Painter:
     """Imagines the block going the way that the prompt says, or with a fault of the same name."""
 
-    views = ("above", "side")
+    cameras: tuple[str, ...] | None = ("above", "side")
 
     def __init__(self, fault: str = "", *, pause: float = 0.0) -> None:
         self.fault, self.pause = fault, pause
 
-    def size_for(self, height: int, width: int) -> tuple[int, int]:
-        return 24, 80
-
-    def continued(
-        self, given: ndarray, *, prompt: str | None, seed: int, frames: int, **_: object
-    ) -> Iterator[ndarray]:
+    def imagine(self, start: Start, instruction: str, *, frames: int, seed: int) -> dict[str, ndarray]:
         time.sleep(self.pause)
         rng = np.random.default_rng(seed)
         if self.fault == "nan":
             raise FloatingPointError("NaN in chunk 1 of 1")
-        place = found(given[:1, :, :40])[0]
+        place = found(start.frames["above"][None])[0]
         jump = int(rng.integers(2, frames - 1))
         places = [place]
         for k in range(frames - 1):
-            step = np.array(WAYS[str(prompt)]) * (1 if self.fault == "same" else rng.integers(0, 2))
+            step = np.array(WAYS[instruction]) * (1 if self.fault == "same" else rng.integers(0, 2))
             if self.fault == "jumps" and k == jump:
                 step = np.array([9, 4])
             if self.fault == "still":
                 step = np.zeros(2)
             places.append(np.clip(places[-1] + step, 0, [30, 15]))
-        videos = seen(places)
-        yield from np.array_split(np.concatenate(list(videos.values()), axis=2), 2)
+        made = seen(places)
+        return {camera: np.concatenate([image[None], made[camera][1:]]) for camera, image in start.frames.items()}
+
+    def reconstructed(self, videos: Mapping[str, ndarray]) -> Mapping[str, ndarray]:
+        return videos
 
 
 class Tracker:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,10 +199,10 @@ def test_configs_that_make_no_sense(config: DreamConfig, change: dict[str, Any],
 
 
 def test_what_does_not_fit_is_refused(config: DreamConfig, done: Dreamt, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Painter, "views", ("above", "wrist"))
+    monkeypatch.setattr(Painter, "cameras", ("above", "wrist"))
     with pytest.raises(ValueError, match="the model imagines above, wrist, the dataset shows above, side"):
         PushingOpener(config).dreaming()
-    monkeypatch.setattr(Painter, "views", None)
+    monkeypatch.setattr(Painter, "cameras", None)
     with pytest.raises(ValueError, match="the model imagines one camera, the dataset shows above, side"):
         PushingOpener(config).dreaming()
     with pytest.raises(ValueError, match="is itself imagined"):
@@ -215,13 +214,7 @@ def test_what_does_not_fit_is_refused(config: DreamConfig, done: Dreamt, monkeyp
 class OneEyed(Painter):
     """Imagines the camera above alone."""
 
-    views = ("above",)
-
-    def size_for(self, height: int, width: int) -> tuple[int, int]:
-        return 24, 40
-
-    def continued(self, given: np.ndarray, **options: Any) -> Iterator[np.ndarray]:
-        yield from (piece[:, :, :40] for piece in super().continued(given, **options))
+    cameras = ("above",)
 
 
 def test_one_camera_of_two_is_imagined(config: DreamConfig, source: Path, tmp_path: Path) -> None:

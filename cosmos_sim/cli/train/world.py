@@ -29,6 +29,7 @@ def world(
     context: int = 4,
     batch_size: int = 32,
     sketch: bool = True,
+    instructed: bool = False,
     rollouts: tuple[int, ...] = (1, 8, 24),
     stages: tuple[int, ...] = (),
     context_level: float = 0.2,
@@ -54,6 +55,8 @@ def world(
         heads: attention heads of a block.
         context: past frames that the world remembers, beside the first.
         batch_size: rollouts trained at a time, each by one imagined step per training step.
+        instructed: a world that takes each episode's task text in the place of actions, for ``cosmos-sim dream`` to
+            imagine with; ``init`` may be one that takes actions.
         sketch: show the transformer the arm as the predicted pose alone draws it.
         rollouts: steps imagined in a row in each part of the training.
         stages: training steps at which the second and later parts begin; parts of equal length by default.
@@ -70,15 +73,18 @@ def world(
     from cosmos_sim.cli.train._provenance import provenance
     from cosmos_sim.data.pretrained import find_folder
     from cosmos_sim.data.store import EpisodeStore
+    from cosmos_sim.data.word_vectors import WordsConfig
     from cosmos_sim.training import train as run
     from cosmos_sim.world_model.dynamics import SMALL_DIT, DynamicsConfig
     from cosmos_sim.world_model.flow import TimeDistribution
-    from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig
+    from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig, instructed_by
     from cosmos_sim.world_model.tokenizer_folder import load_tokenizer
     from cosmos_sim.world_model.world import read_networks
 
     if (tokenizer is None) == (init is None):
         raise ValueError("give either --tokenizer, for a new world, or --init, a world to go on from")
+    if instructed and twin is not None:
+        raise ValueError(f"twin={twin!r} has spaces of actions, which a world that is instructed does not take")
     networks = None if init is None else read_networks(find_folder(init, "world"))
     if tokenizer is not None:
         codec, codec_config, codec_provenance = load_tokenizer(tokenizer)
@@ -88,6 +94,11 @@ def world(
         codec_provenance = networks.config.provenance.get("tokenizer", {})
     cache = cache or out.parent / "cache"
     store = EpisodeStore(data, cache=cache, cameras=cameras or None, progress=True)
+    words = None
+    if instructed:
+        words = (networks and networks.config.words) or WordsConfig(length=32, neighbours=1, word=32)
+        words = words.knowing(store.tasks)
+        store = instructed_by(store, words)
     sizes = [codec.latent_size(*size) for size in store.cameras.values()]
     dynamics = DynamicsConfig(
         state_dim=store.info.state_dim,
@@ -127,12 +138,16 @@ def world(
         twin=twin,
         twin_starts=len(made_by_twin) if twin else None,
         init=init,
+        words=words,
     )
     made = {**provenance(data, store, train), "tokenizer": dict(codec_provenance)}
     if networks is not None:
         made["init"] = {k: v for k, v in networks.config.provenance.items() if k != "tokenizer"}
     if spec is not None:
         spec = replace(spec, horizon=config.horizon)
+    begin = networks.dynamics if networks else None
+    if begin is not None and networks is not None and words is not None and networks.config.words is None:
+        begin = begin.under(words.width)
     recipe = WorldRecipe(
         config,
         store,
@@ -140,14 +155,15 @@ def world(
         cache=cache,
         spec=spec,
         starts=frames,
-        init=networks.dynamics if networks else None,
+        init=begin,
         seed=train.seed,
         device=train.device,
         provenance=made,
     )
     figures = run(recipe, train, out)
     print("\n".join(f"{name:36s} {value:9.4f}" for name, value in figures.items()))
-    print(f"world written to {out / 'export'}: gymnasium.make('CosmosWorld-v0', world='{out / 'export'}')")
+    use = f"gymnasium.make('CosmosWorld-v0', world='{out / 'export'}')"
+    print(f"world written to {out / 'export'}: {f'cosmos-sim dream --model {out}/export' if instructed else use}")
 
 
 def twin_spec(task: str, has_success: bool, seeds: Sequence[int]) -> "tuple[WorldSpec, Starts]":

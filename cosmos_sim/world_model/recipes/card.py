@@ -8,6 +8,20 @@ def world_card(config: WorldConfig) -> str:
     spec, provenance = config.spec, dict(config.provenance)
     figures = provenance.pop("figures", {})
     dit = config.dynamics.dit
+    kind, takes = "action-conditioned", f"{spec.action_dim}, at {spec.fps:g} Hz"
+    use = [
+        "```python",
+        "import gymnasium, cosmos_sim",
+        'env = gymnasium.make("CosmosWorld-v0", world="PATH OR NAME OF THIS FOLDER")',
+        "```",
+    ]
+    if config.words is not None:
+        kind, takes = "instructed", f"none: an instruction, {spec.fps:g} frames a second"
+        use = [
+            "```",
+            "cosmos-sim dream --model PATH_OF_THIS_FOLDER --dataset SEED --labeller READER --out DREAMS",
+            "```",
+        ]
     cameras = ", ".join(f"`{name}` {h}x{w}" for name, (h, w) in spec.cameras.items())
     lines = [
         "---",
@@ -18,18 +32,15 @@ def world_card(config: WorldConfig) -> str:
         "",
         f"# A small world: {spec.task}",
         "",
-        "An action-conditioned video world for cosmos-sim: a flow-matching transformer of the Cosmos-Predict2.5 design",
+        f"An {kind} video world for cosmos-sim: a flow-matching transformer of the Cosmos-Predict2.5 design",
         f"({dit.num_blocks} blocks of width {dit.model_channels}) over a small frame-wise tokenizer.",
         "",
-        "```python",
-        "import gymnasium, cosmos_sim",
-        'env = gymnasium.make("CosmosWorld-v0", world="PATH OR NAME OF THIS FOLDER")',
-        "```",
+        *use,
         "",
         "| | |",
         "|---|---|",
         f"| cameras | {cameras} |",
-        f"| actions | {spec.action_dim}, at {spec.fps:g} Hz |",
+        f"| actions | {takes} |",
         f"| proprioception | {spec.state_dim} numbers |",
         f"| success head | {'yes' if spec.has_success else 'no'} |",
         f"| evaluations per frame | {config.sampling_steps} |",

@@ -15,7 +15,8 @@ def open_loop_figures(world: World, episodes: Sequence[Episode], *, steps: Seque
     Every episode is imagined from its first frame and from its middle. Also the median position error of the
     proprioception after the most steps (all entries, in the data's units, Euclidean over the first three), the share
     of frames whose success is judged rightly, and what negating the actions costs (dB at the fewest steps): a world
-    that ignores its actions scores 0 there. Steps that no episode has are left out, as are figures that are not finite.
+    that ignores its actions scores 0 there, and one that takes instructions is not asked. Steps that no episode has
+    are left out, as are figures that are not finite.
     """
     steps = [n for n in steps if n < max(len(e) for e in episodes)]
     if not steps:
@@ -30,7 +31,7 @@ def open_loop_figures(world: World, episodes: Sequence[Episode], *, steps: Seque
     seeds = list(range(len(clips)))
     begin = world.reset({camera: frames[:, 0] for camera, frames in real.items()}, states[:, 0], seeds)
     _, imagined = world.step(begin, actions)
-    _, negated = world.step(begin, -actions[:, : min(steps)])
+    negated = None if world.config.words is not None else world.step(begin, -actions[:, : min(steps)])[1]
     figures: dict[str, float] = {}
     for camera, frames in real.items():
         ceiling = world.reconstruct(real)[camera]
@@ -39,9 +40,10 @@ def open_loop_figures(world: World, episodes: Sequence[Episode], *, steps: Seque
             figures[f"psnr_{n}/{camera}"] = psnr(truth=truth, estimate=imagined.frames[camera][:, n - 1])
             figures[f"psnr_{n}_copy/{camera}"] = psnr(truth=truth, estimate=frames[:, 0])
             figures[f"psnr_{n}_ceiling/{camera}"] = psnr(truth=truth, estimate=ceiling[:, n])
-        n = min(steps)
-        wrong = psnr(truth=frames[:, n], estimate=negated.frames[camera][:, n - 1])
-        figures[f"negated_actions_cost/{camera}"] = figures[f"psnr_{n}/{camera}"] - wrong
+        if negated is not None:
+            n = min(steps)
+            wrong = psnr(truth=frames[:, n], estimate=negated.frames[camera][:, n - 1])
+            figures[f"negated_actions_cost/{camera}"] = figures[f"psnr_{n}/{camera}"] - wrong
     error = np.linalg.norm(imagined.proprioception[:, -1, :3] - states[:, -1, :3], axis=-1)
     figures[f"position_error_{longest}"] = float(np.median(error))
     if imagined.success is not None and all(e.success is not None for e, _ in clips):

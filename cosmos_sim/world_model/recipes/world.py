@@ -8,7 +8,7 @@ many depths, and a long rollout costs no more than a short one.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from cosmos_sim.data.starts import Starts
 from cosmos_sim.data.statistics import statistics
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.data.windows import all_windows, clamp, draw, motion_weights
+from cosmos_sim.data.word_vectors import WordsConfig
 from cosmos_sim.training.layout import WHOLE, Part
 from cosmos_sim.types import WorldSpec
 from cosmos_sim.world_model.dynamics import Dynamics, DynamicsConfig, History
@@ -67,6 +68,8 @@ class WorldRecipeConfig:
     """How many start frames the twin made."""
     init: str | None = None
     """The world whose weights the training goes on from; new ones when ``None``."""
+    words: WordsConfig | None = None
+    """How instructions become numbers in a world that is told; ``None`` for one that takes actions."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -105,6 +108,7 @@ class WorldRecipe:
         provenance: dict[str, Any] | None = None,
     ) -> None:
         """Args:
+        store: the data; see :func:`instructed_by` for a world that is told.
         tokenizer: that of ``init``, if that is given.
         cache: where the dataset's latents are kept.
         spec: the spaces that the world will declare; by default those that the data span.
@@ -319,6 +323,7 @@ class WorldRecipe:
             spec=self.spec,
             tokenizer=self.tokenizer.config,
             dynamics=self.config.dynamics,
+            words=self.config.words,
             provenance={**self.provenance, "figures": {k: round(v, 4) for k, v in self.figures.items()}},
         )
         device = self.model.state_mean.device
@@ -352,6 +357,20 @@ class WorldRecipe:
         new = bool(low.isinf().any())
         low.copy_(seen.amin(0) if new else torch.minimum(low, seen.amin(0)))
         high.copy_(seen.amax(0) if new else torch.maximum(high, seen.amax(0)))
+
+
+def instructed_by(store: EpisodeStore, words: WordsConfig) -> EpisodeStore:
+    """The same episodes with their instruction, as ``words`` has it, in the place of every action.
+
+    Raises:
+        ValueError: an episode without a task text; the message names it.
+    """
+    if empty := [index for index, text in enumerate(store.tasks) if not text.strip()]:
+        raise ValueError(f"episode {empty[0]} of {str(store.info.path)!r} has no task text to learn from")
+    told = copy.copy(store)
+    told.info = replace(store.info, action_dim=words.width, action_names=None)
+    told.action = np.repeat([words.sentence(text) for text in store.tasks], store.lengths, axis=0)
+    return told
 
 
 def spec_of(store: EpisodeStore, *, horizon: int) -> WorldSpec:
