@@ -2,16 +2,17 @@
 
     python experiments/dreamgen.py --model runs/dreams/world --labeller runs/dreams/idm/export --out runs/dreamgen
 
-Demonstrations of a tabletop's instructions are recorded by the script that knows how. A world imagines further episodes
-from fresh starts, an inverse dynamics reads their actions, and language-conditioned diffusion policies learn from
+Demonstrations of a task (``--task``; of Tabletop, of its instructions) are recorded by the script that knows how. A
+world imagines further episodes from fresh starts, an inverse dynamics reads their actions, and diffusion policies
+(language-conditioned where there is a choice of instructions) learn from
 
 - ``real``: the demonstrations alone, for each of ``--demonstrations`` a verb,
 - ``unfiltered``, ``filtered``, ``replayed``: these and all dreams; those whose scores pass (no truth is asked); those
   that succeed when their actions are carried out in the simulator,
 - ``dreams``: the dreams that ``filtered`` has, alone.
 
-All are tried from the same starts in the simulator with what was seen and with unseen objects, behaviours and
-environments. Beside the table of successes stands what each filter keeps: how many dreams pass it, and how many of
+All are tried from the same starts in the simulator; on Tabletop with what was seen and with unseen objects, behaviours
+and environments. Beside the table of successes stands what each filter keeps: how many dreams pass it, and how many of
 those do what they say when replayed. Every stage is kept under ``--out``, so that a stopped run goes on.
 """
 
@@ -46,10 +47,10 @@ from cosmos_sim.policies.demonstrations import Selection
 from cosmos_sim.policies.load import load_policy
 from cosmos_sim.policies.recipe import policy_recipe
 from cosmos_sim.synthesis.scores import CHECKS
+from cosmos_sim.synthesis.starts import LANGUAGE_TASK
 from cosmos_sim.training import TrainConfig, train
 from cosmos_sim.training.provenance import git_commit
 
-TASK = "Tabletop"
 SEED, FIRST_SEED = 61, 30_000
 SIGHT = {"resolution": 64, "crop": 56}
 BATCH = 64
@@ -72,6 +73,7 @@ class Job:
     verbs: tuple[str, ...]
     horizon: int
     cameras: tuple[str, ...] | None
+    task: str
 
     @property
     def name(self) -> str:
@@ -92,68 +94,84 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="all that is made and found is kept here")
     parser.add_argument("--model", type=Path, required=True, help="the world that imagines")
     parser.add_argument("--labeller", type=Path, required=True, help="what reads the actions")
+    parser.add_argument("--task", default=LANGUAGE_TASK, help="of the simulator")
     parser.add_argument("--demonstrations", type=int, nargs="+", default=[10, 30, 100], help="of each verb")
-    parser.add_argument("--verbs", nargs="+", default=list(verbs_of("seen")), choices=verbs_of("seen"), metavar="VERB")
+    parser.add_argument(
+        "--verbs", nargs="+", choices=verbs_of("seen"), metavar="VERB", help="of Tabletop (default: all)"
+    )
     parser.add_argument("--cameras", nargs="+", help="that are imagined, and that policies see (default: all)")
     parser.add_argument("--dreams", type=int, default=10, help="of each instruction")
     parser.add_argument("--frames", type=int, default=49, help="of each dream")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--seeds", type=int, default=2, help="policies of each kind")
     parser.add_argument("--trials", type=int, default=50, help="of each policy in each split")
-    parser.add_argument("--horizon", type=int, default=find_task(TASK).horizon, help="steps of a trial")
+    parser.add_argument("--horizon", type=int, help="steps of a trial (default: the task's)")
     parser.add_argument("--steps", type=int, default=4000, help="of each training")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--dream", nargs=argparse.REMAINDER, default=[], help="further options of cosmos-sim dream")
     parser.add_argument("--json", type=Path, default=Path("experiments/dreamgen.json"))
     parser.add_argument("--picture", type=Path, default=Path("docs/media/dreamgen.svg"))
     arguments = parser.parse_args()
-    out = arguments.out
+    arguments.horizon = arguments.horizon or find_task(arguments.task).horizon
+    if arguments.task == LANGUAGE_TASK:
+        arguments.verbs = arguments.verbs or list(verbs_of("seen"))
+    out, splits = arguments.out, splits_of(arguments.task)
     demonstrations = record(out / "demonstrations", max(arguments.demonstrations), arguments)
     imagined = imagine(demonstrations, out / "dreams", arguments)
     told = read_dreams(imagined, episodes=dataset_info(imagined).episodes)
     kept = {name: relabelled(imagined, out / name, told, name) for name in ("unfiltered", "filtered", "replayed")}
     jobs = plan(arguments, demonstrations, kept)
     for job in finished(jobs, workers=arguments.workers):
-        solved = {split: sum(trial.success for trial in load_trials(job.trials(split))) for split in SPLITS}
+        solved = {split: sum(trial.success for trial in load_trials(job.trials(split))) for split in splits}
         print(f"{job.run.name}: {solved}", flush=True)
     names = list(dict.fromkeys(job.name for job in jobs))
     verdicts = {
         name: np.array(
             [
-                [[trial.success for trial in load_trials(job.trials(split))] for split in SPLITS]
+                [[trial.success for trial in load_trials(job.trials(split))] for split in splits]
                 for job in jobs
                 if job.name == name
             ]
         )
         for name in names
     }
-    found = figures(verdicts, SPLITS)
+    found = figures(verdicts, splits)
     filters = kept_by(told)
     write_whole(arguments.json, strict_json(found | {"filters": filters} | about(arguments)))
-    write_whole(arguments.picture, chart(found, SPLITS))
-    print(table(found, SPLITS))
+    write_whole(arguments.picture, chart(found, splits))
+    print(table(found, splits))
     print("\n" + filter_table(filters))
 
 
+def splits_of(task: str) -> tuple[str, ...]:
+    """What policies are tried in: one thing, where the task takes no instructions."""
+    return SPLITS if task == LANGUAGE_TASK else ("seen",)
+
+
 def record(path: Path, each: int, arguments: argparse.Namespace) -> Path:
-    """Demonstrations of instructions as seen in training, ``each`` a verb on average."""
+    """Demonstrations of the task, or of its instructions as seen in training, ``each`` a verb on average."""
+    spoken = {"split": "seen", "verbs": tuple(arguments.verbs)} if arguments.verbs else {}
     config = CollectionConfig(
-        task=TASK,
-        episodes=round(1.1 * each * len(arguments.verbs)),
+        task=arguments.task,
+        episodes=round(1.1 * each * verbs_in(arguments)),
         seed=SEED,
         length=max(arguments.horizon, arguments.frames),
         shares={"expert": 1.0},
-        split="seen",
-        verbs=tuple(arguments.verbs),
+        **spoken,
     )
     return collect(config, path, workers=arguments.workers).path
+
+
+def verbs_in(arguments: argparse.Namespace) -> int:
+    """How many things are done: one, where there are no instructions."""
+    return len(arguments.verbs or ("",))
 
 
 def imagine(demonstrations: Path, path: Path, arguments: argparse.Namespace) -> Path:
     """Dreams of the demonstrations' instructions from fresh starts, all of them kept, by the command of a user."""
     words = ["dream", "--dataset", str(demonstrations), "--out", str(path), "--model", str(arguments.model)]
     words += ["--labeller", str(arguments.labeller), "--per-instruction", str(arguments.dreams)]
-    words += ["--frames", str(arguments.frames), "--starts", "twin", "--twin", TASK, "--unfiltered"]
+    words += ["--frames", str(arguments.frames), "--starts", "twin", "--twin", arguments.task, "--unfiltered"]
     words += ["--limit", "replay=2"]  # what a replay comes to is told of every dream, and held against none
     words += ["--cameras", *arguments.cameras] if arguments.cameras else []
     command([*words, "--workers", str(arguments.workers), *arguments.dream])
@@ -185,14 +203,15 @@ def plan(arguments: argparse.Namespace, demonstrations: Path, kept: dict[str, Pa
     """Every policy of the study."""
     starts = tuple(range(FIRST_SEED, FIRST_SEED + arguments.trials))
     cameras = tuple(arguments.cameras) if arguments.cameras else None
-    fixed = arguments.out, arguments.steps, starts, tuple(arguments.verbs), arguments.horizon, cameras
+    verbs = tuple(arguments.verbs or ())
+    fixed = arguments.out, arguments.steps, starts, verbs, arguments.horizon, cameras, arguments.task
     jobs = []
     for seed in range(arguments.seeds):
         for arm in arguments.arms:
             for count in arguments.demonstrations if arm != "dreams" else [None]:
                 data: tuple[Selection, ...] = ()
                 if count is not None:
-                    data += (Selection(str(demonstrations), demonstrations=count * len(arguments.verbs)),)
+                    data += (Selection(str(demonstrations), demonstrations=count * verbs_in(arguments)),)
                 if arm != "real":
                     data += (Selection(str(kept["filtered" if arm == "dreams" else arm])),)
                 jobs.append(Job(arm, count, seed, data, *fixed))
@@ -211,8 +230,9 @@ def finished(jobs: Sequence[Job], *, workers: int) -> list[Job]:
 def judge(job: Job) -> Job:
     """Train the policy unless that is done, and try it where that is not done, on one core."""
     torch.set_num_threads(1)
+    spoken, splits = job.task == LANGUAGE_TASK, splits_of(job.task)
     recipe = policy_recipe(
-        job.data, language=True, cameras=job.cameras, encoder=SIGHT, batch_size=BATCH, jitter=0.0, seed=job.seed
+        job.data, language=spoken, cameras=job.cameras, encoder=SIGHT, batch_size=BATCH, jitter=0.0, seed=job.seed
     )
     schedule = TrainConfig(
         steps=job.steps,
@@ -228,12 +248,12 @@ def judge(job: Job) -> Job:
         threads=1,
     )
     train(recipe, schedule, job.run)
-    missing = [split for split in SPLITS if not job.trials(split).is_file()]
+    missing = [split for split in splits if not job.trials(split).is_file()]
     policy = load_policy(job.run / "export", device="cpu") if missing else None
     for split in missing:
         assert policy is not None
-        with TwinTrials(TASK, split=split, horizon=job.horizon) as twin:
-            told = [instruction(seed, split, job.verbs) for seed in job.starts]
+        with TwinTrials(job.task, split=split if spoken else None, horizon=job.horizon) as twin:
+            told = [instruction(seed, split, job.verbs) for seed in job.starts] if spoken else None
             save_trials(job.trials(split), twin.run(policy, job.starts, instructions=told))
     return job
 
@@ -277,9 +297,9 @@ def filter_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def about(arguments: argparse.Namespace) -> dict[str, Any]:
     """How the figures came about."""
-    names = ("verbs", "cameras", "demonstrations", "dreams", "frames", "seeds", "trials", "horizon", "steps")
+    names = ("task", "verbs", "cameras", "demonstrations", "dreams", "frames", "seeds", "trials", "horizon", "steps")
     return {
-        "study": "policies trained on demonstrations and dreams of a tabletop's instructions, in the simulator",
+        "study": "policies trained on demonstrations and dreams, in the simulator",
         "date": datetime.date.today().isoformat(),
         "commit": git_commit(),
         "settings": {name: getattr(arguments, name) for name in names} | {"batch": BATCH, **SIGHT},

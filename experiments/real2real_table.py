@@ -21,13 +21,14 @@ _LEFT, _TOP, _HEIGHT, _BAR, _GAP, _FOOT = 46, 34, 210, 15, 18, 66
 
 
 def figures(verdicts: Verdicts, scenes: Sequence[str]) -> dict[str, Any]:
-    """Rates of every arm in every scene, in all and in all but the first, and every two arms against each other.
+    """Rates of every arm in every scene, in all and (of several) in all but the first, and every two arms against each
+    other.
 
     The tests pair trials of the same scene, start and number of policy. They take trials as independent, which those
     of one policy are not quite: the totals of each policy by itself tell whether the seeds of training agree.
     """
-    if len(scenes) < 2:
-        raise ValueError(f"a scene that was seen and others are needed, got {', '.join(scenes) or 'none'}")
+    if not scenes:
+        raise ValueError("a scene is needed, got none")
     first = next(iter(verdicts.values()))
     if any(found.shape != first.shape for found in verdicts.values()) or first.shape[1] != len(scenes):
         raise ValueError(f"arms must have one shape (k, {len(scenes)}, n), got {[v.shape for v in verdicts.values()]}")
@@ -35,18 +36,18 @@ def figures(verdicts: Verdicts, scenes: Sequence[str]) -> dict[str, Any]:
         arm: {
             "scenes": {scene: rate(found[:, k]) for k, scene in enumerate(scenes)},
             TOTAL: rate(found),
-            UNSEEN: rate(found[:, 1:]),
+            **({UNSEEN: rate(found[:, 1:])} if len(scenes) > 1 else {}),
             "policies": [rate(policy) for policy in found],
         }
         for arm, found in verdicts.items()
     }
     names = list(verdicts)
     pairs = [(b, a) for k, a in enumerate(names) for b in names[k + 1 :]]
-    return {
-        "arms": arms,
-        "paired": {f"{a} over {b}": paired(verdicts[a], verdicts[b]) for a, b in pairs},
-        "paired, unseen scenes": {f"{a} over {b}": paired(verdicts[a][:, 1:], verdicts[b][:, 1:]) for a, b in pairs},
-    }
+    against = {"arms": arms, "paired": {f"{a} over {b}": paired(verdicts[a], verdicts[b]) for a, b in pairs}}
+    if len(scenes) > 1:
+        unseen = {f"{a} over {b}": paired(verdicts[a][:, 1:], verdicts[b][:, 1:]) for a, b in pairs}
+        against["paired, unseen scenes"] = unseen
+    return against
 
 
 def rate(verdicts: Bool[ndarray, "..."]) -> dict[str, Any]:

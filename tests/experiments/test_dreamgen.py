@@ -85,6 +85,7 @@ def test_the_plan_pairs_demonstrations_with_dreams(load, tmp_path: Path, kind: s
         horizon=40,
         cameras=["agentview"],
         verbs=["lift", "push left", "stack", "place in"],
+        task="Tabletop",
     )
     folders = {name: tmp_path / name for name in ("unfiltered", "filtered", "replayed")}
     jobs = module.plan(arguments, tmp_path / "demonstrations", folders)

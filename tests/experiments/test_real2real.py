@@ -39,8 +39,11 @@ def test_rates_pairs_and_tests(load):
     assert heights[-1] / heights[-2] == pytest.approx(found["proposed"].mean() / found["base"].mean(), abs=0.02)
     with pytest.raises(ValueError, match="one shape"):
         module.figures({"base": found["base"][:, :2]}, SCENES)
-    with pytest.raises(ValueError, match="others are needed, got base"):
-        module.figures({"base": found["base"][:, :1]}, SCENES[:1])
+    alone = module.figures({arm: verdicts[:, :1] for arm, verdicts in found.items()}, SCENES[:1])
+    assert "unseen scenes" not in alone["arms"]["base"]
+    assert "paired, unseen scenes" not in alone
+    with pytest.raises(ValueError, match="a scene is needed"):
+        module.figures({"base": found["base"][:, :0]}, ())
 
 
 def test_two_arms_from_demonstrations_to_table(
