@@ -6,18 +6,19 @@
 A dream is imagined from one frame and a text, its actions are read off it (``--labeller``, else inverse dynamics of the
 default sizes and random weights; eight draws), carried out in an action-conditioned world for the cycle's consistency
 (``--world``, the shipped one of Lift) and replayed in the simulator. The small world is the shipped Transfer world
-without its branches, or ``--model``; the 2B makes 704x1280, and what reads it sees it as two cameras of the dataset's
-size. The peer is what dreams stand in for: as many steps of the scripted expert in the simulator, every frame drawn.
+without its branches, or ``--model``: a packed one, or one that ``train world --instructed`` exported. The 2B makes
+704x1280, and what reads it sees it as two cameras of the dataset's size. The peer is what dreams stand in for: as many
+steps of the scripted expert in the simulator, every frame drawn.
 
 All rows take turns, the first turn warms up, and each has its fastest turn. With ``--threads 1`` on a CPU the clock
 counts this process alone, so that other programs do not matter. Prints its table and keeps it beside this file.
 """
 
+import argparse
 import resource
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from clock import now
 from log import Log
@@ -26,15 +27,25 @@ from transfer import argument_parser, parsed
 from transfer import world as open_transfer
 
 from cosmos_sim.data.images import stretch
+from cosmos_sim.data.pretrained import kind_of
 from cosmos_sim.envs.twin.env import CosmosTwin
 from cosmos_sim.envs.twin.replay import replay
 from cosmos_sim.envs.worlds import load_world
 from cosmos_sim.policies.scripted import scripted_policy
 from cosmos_sim.synthesis.dreaming import Labeller
+from cosmos_sim.synthesis.imagining import (
+    Imagines,
+    PredictImaginer,
+    Videos,
+    WorldImaginer,
+    find_imaginer,
+    open_imaginer,
+)
 from cosmos_sim.synthesis.plan import SAMPLES
+from cosmos_sim.synthesis.starts import Start
 from cosmos_sim.world_model.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, InverseDynamicsNet
 from cosmos_sim.world_model.latent_actions import load_inverse_dynamics
-from cosmos_sim.world_model.views import join_views, split_views
+from cosmos_sim.world_model.world import KIND
 
 TASK = "Lift"
 Work = Callable[[], object]
@@ -47,34 +58,28 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="of a dream (default: 49, of the 2B a chunk)")
     arguments = parsed(parser)
     arguments.branches = 1  # which dreams do not use
-    pipeline, what = open_transfer(arguments)
-    device = pipeline.device
-    frames = arguments.frames or (49 if arguments.network == "small" else pipeline.config.chunk)
+    imaginer, what, device, frames = imagining(arguments)
+    frames = arguments.frames or frames
     log = Log(arguments.out or Path(__file__).with_name(f"dreams_{arguments.network}_{device.type}.txt"))
     log(provenance(device))
-    sampling = pipeline.sampling(arguments.steps)
-    log(f"# {what}: {frames} frames of {pipeline.config.size[0]}x{pipeline.config.size[1]}, {sampling.steps} steps")
+    log(f"# {what}, {frames} frames")
 
     twin = CosmosTwin(TASK, horizon=frames - 1, terminate_on_success=False)
-    first, _ = twin.reset(seed=0)
-    views = pipeline.views or tuple(first["pixels"])
-    start = {camera: first["pixels"][camera][None] for camera in views}
-    sizes = {camera: (video.shape[1], video.shape[2]) for camera, video in start.items()}
-    labeller = reader(arguments.labeller, tuple(start), twin, device=str(device))
+    first, info = twin.reset(seed=0)
+    views = imaginer.cameras or tuple(first["pixels"])
+    start = Start({camera: first["pixels"][camera] for camera in views}, first["agent_pos"])
+    labeller = reader(arguments.labeller, views, twin, device=str(device))
     world = load_world(arguments.world, device=str(device)) if arguments.world else None
 
-    def imagine() -> np.ndarray:
-        given = join_views(start, views, size=pipeline.config.size)
-        return np.concatenate(
-            list(pipeline.continued(given, prompt="lift the cube", seed=0, frames=frames, steps=arguments.steps))
-        )
+    def imagine() -> Videos:
+        return imaginer.imagine(start, info["task"], frames=frames, seed=0)
 
-    dream = split_views(imagine(), views, sizes=sizes)
+    dream = imagine()
     actions = labeller.read(dream, samples=SAMPLES).action
 
     def cycle() -> None:
         assert world is not None
-        at = {camera: stretch(start[camera], size) for camera, size in world.spec.cameras.items()}
+        at = {camera: stretch(start.frames[camera][None], size) for camera, size in world.spec.cameras.items()}
         world.step(world.reset(at, first["agent_pos"][None], [0]), actions[None])
 
     dreaming: dict[str, Work] = {
@@ -95,6 +100,21 @@ def main() -> None:
         log(f"peak memory: {torch.cuda.max_memory_reserved(device) / 2**30:.1f} GiB reserved")
     else:
         log(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+def imagining(arguments: argparse.Namespace) -> tuple[Imagines, str, torch.device, int]:
+    """What imagines, what it is, where, and how many frames a dream of it has unless the command says."""
+    if arguments.model and kind_of(find_imaginer(arguments.model)) == KIND:
+        told = open_imaginer(arguments.model, device=arguments.device, steps=arguments.steps)
+        assert isinstance(told, WorldImaginer)
+        sizes = " and ".join(f"{height}x{width}" for height, width in told.world.spec.cameras.values())
+        return told, f"{told.world.spec.task}, instructed: {sizes}", told.world.device, 49
+    pipeline, what = open_transfer(arguments)
+    height, width = pipeline.config.size
+    steps = pipeline.sampling(arguments.steps).steps
+    frames = 49 if arguments.network == "small" else pipeline.config.chunk
+    imaginer = PredictImaginer(pipeline, steps=arguments.steps)
+    return imaginer, f"{what}: {height}x{width}, {steps} steps", pipeline.device, frames
 
 
 def reader(name: str | None, cameras: tuple[str, ...], twin: CosmosTwin, *, device: str) -> Labeller:

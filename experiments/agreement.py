@@ -20,14 +20,16 @@ from policies import SPECS, Spec, source
 from cosmos_sim.data.starts import Starts
 from cosmos_sim.envs.rollout import Progress
 from cosmos_sim.envs.starts import starts_from_twin
+from cosmos_sim.envs.trust import TrustRule
 from cosmos_sim.evaluation.chart import Point, scatter, standalone
 from cosmos_sim.evaluation.evaluate import Study, run_study, versions
 from cosmos_sim.evaluation.outcome import OutcomeStore
 from cosmos_sim.evaluation.replay import replays
 from cosmos_sim.evaluation.report import Comparison, Report, strict_json, write_whole
 from cosmos_sim.evaluation.run import Arena, Contender
-from cosmos_sim.evaluation.sides import contenders, load_world, task_text, twin_side, world_side
+from cosmos_sim.evaluation.sides import contenders, load_world, task_text, trust_folder, twin_side, world_side
 from cosmos_sim.evaluation.table import text_report
+from cosmos_sim.evaluation.trusted import Trusted
 from cosmos_sim.metrics.confusion import Confusion
 from cosmos_sim.training.provenance import git_commit
 
@@ -52,6 +54,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("experiments/agreement.json"))
     parser.add_argument("--picture", type=Path, default=Path("docs/media/agreement.svg"))
     parser.add_argument("--batch", type=int, default=25, help="imagined episodes at once")
+    parser.add_argument("--trust", default="auto", help="what judges the frames; none, or the world's own (auto)")
     parser.add_argument("--truth-only", action="store_true", help="run the simulator's side and stop")
     arguments = parser.parse_args()
     seeds = range(FIRST_SEED, FIRST_SEED + arguments.episodes)
@@ -61,16 +64,19 @@ def main() -> None:
         return
     world, content = load_world(arguments.world)
     starts = twin_starts(seeds, arguments.out / "starts.safetensors")
+    judge = trust_folder(arguments.trust, world)
+    side = world_side(
+        arguments.world, world, content, horizon=HORIZON, width=arguments.batch, twin_starts=starts, trust=judge
+    )
     study = Study(
         contenders=judged,
-        worlds=[
-            world_side(arguments.world, world, content, horizon=HORIZON, width=arguments.batch, twin_starts=starts)
-        ],
+        worlds=[side],
         truth=twin_side(TASK, horizon=HORIZON),
         seeds=seeds,
         task=task_text(TASK),
         horizon=HORIZON,
         replay=lambda outcomes: replays(TASK, outcomes, cache=arguments.out / "replays.json"),
+        trust=None if judge is None else TrustRule(),
     )
     settings = {
         "device": str(world.device),
@@ -140,6 +146,7 @@ def figures(report: Report, content: str) -> dict[str, Any]:
             "closed loop on both sides": told(comparison.verdicts),
             "the same actions in the simulator": told(comparison.replay),
         },
+        "with trust": trusted(comparison.trusted),
         "versions": versions(),
     }
 
@@ -161,6 +168,19 @@ def policy_figures(report: Report, comparison: Comparison, spec: Spec) -> dict[s
         "difference": pairing.difference,
         "mcnemar_p": pairing.mcnemar_p,
         "replay": told(pairing.replay),
+    }
+
+
+def trusted(found: Trusted | None) -> dict[str, Any] | None:
+    """What becomes of the agreement when a success counts only where the frames followed the actions."""
+    if found is None:
+        return None
+    return {
+        "rule": asdict(found.rule),
+        "lost": found.lost,
+        "withdrawn": found.withdrawn,
+        "agreement": asdict(found.agreement),
+        "success head": told(found.replay),
     }
 
 

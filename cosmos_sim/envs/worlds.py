@@ -37,6 +37,11 @@ def read_spec(world: str | Path) -> WorldSpec:
     return parse(config, where=str(folder / "config.json")).spec
 
 
+def find_world(world: str | Path) -> Path:
+    """The folder of the world of that name, folder or hub id. Raises a ValueError where none is that takes actions."""
+    return _read(world)[0]
+
+
 def _read(world: str | Path) -> tuple[Path, dict[str, Any]]:
     folder = find_folder(world, "world")
     config = read_config(folder, *_kinds())

@@ -15,6 +15,7 @@ from cosmos_sim.data.pretrained import find_folder
 from cosmos_sim.data.starts import Starts
 from cosmos_sim.envs.trust import Trust
 from cosmos_sim.envs.trust_calibration import FILE
+from cosmos_sim.envs.worlds import find_world
 from cosmos_sim.evaluation.outcome import fingerprint
 from cosmos_sim.evaluation.run import Contender, Side
 from cosmos_sim.types import Policy
@@ -61,7 +62,7 @@ def contenders(sources: Sequence[str], *, device: str = "cpu") -> list[Contender
 
 def load_world(name: str, *, device: str | None = None, sampling_steps: int | None = None) -> tuple[World, str]:
     """The world called ``name`` and the digest of its folder; ``None`` leaves a choice to the world."""
-    folder = find_folder(name, "world")
+    folder = find_world(name)
     return World.from_pretrained(folder, device=device or "auto", sampling_steps=sampling_steps), fingerprint(folder)
 
 

@@ -29,7 +29,7 @@ def test_the_parts_make_the_dream(benchmark: ModuleType, tmp_path: Path, monkeyp
     monkeypatch.setattr(sys, "argv", ["dreams.py", *words, "--out", str(tmp_path / "found.txt")])
     benchmark.main()
     text = (tmp_path / "found.txt").read_text()
-    assert "9 frames of 128x256, 1 steps" in text
+    assert "128x256, 1 steps, 9 frames" in text
     parts = {
         name: float(seconds)
         for name, seconds in re.findall(r"^(imagine|read actions|cycle|replay) +([\d.]+) +\d+%$", text, re.MULTILINE)

@@ -12,6 +12,7 @@ from cosmos_sim.data.lerobot import dataset_info, read_episodes, write_dataset
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.data.word_vectors import WordsConfig
 from cosmos_sim.envs.worlds import load_world, read_spec
+from cosmos_sim.evaluation import sides
 from cosmos_sim.synthesis.imagining import open_imaginer
 from cosmos_sim.synthesis.starts import Start
 from cosmos_sim.training.config import TrainConfig
@@ -101,7 +102,7 @@ def test_instructions_it_cannot_take(trained: Path) -> None:
 
 
 def test_it_is_no_environment(trained: Path) -> None:
-    for opened in (load_world, read_spec):
+    for opened in (load_world, read_spec, sides.load_world):
         with pytest.raises(ValueError, match="takes instructions, no actions; it is for cosmos-sim dream"):
             opened(str(trained))
 
