@@ -34,9 +34,9 @@ from cosmos_sim.envs.worlds import load_world
 from cosmos_sim.policies.scripted import scripted_policy
 from cosmos_sim.synthesis.dreaming import Labeller
 from cosmos_sim.synthesis.imagining import (
+    Imagined,
     Imagines,
     PredictImaginer,
-    Videos,
     WorldImaginer,
     find_imaginer,
     open_imaginer,
@@ -71,11 +71,11 @@ def main() -> None:
     labeller = reader(arguments.labeller, views, twin, device=str(device))
     world = load_world(arguments.world, device=str(device)) if arguments.world else None
 
-    def imagine() -> Videos:
+    def imagine() -> Imagined:
         return imaginer.imagine(start, info["task"], frames=frames, seed=0)
 
     dream = imagine()
-    actions = labeller.read(dream, samples=SAMPLES).action
+    actions = labeller.read(dream.frames, dream.state, samples=SAMPLES).action
 
     def cycle() -> None:
         assert world is not None
@@ -84,7 +84,7 @@ def main() -> None:
 
     dreaming: dict[str, Work] = {
         "imagine": imagine,
-        "read actions": lambda: labeller.read(dream, samples=SAMPLES),
+        "read actions": lambda: labeller.read(dream.frames, dream.state, samples=SAMPLES),
         **({"cycle": cycle} if world is not None else {}),
         "replay": lambda: replay(TASK, 0, actions),
     }

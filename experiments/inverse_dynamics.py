@@ -82,7 +82,7 @@ def measured(reader: Labeller, arguments: argparse.Namespace, told: dict[str, An
     errors, doubts, steps, right, actors = [], [], [], [], []
     again: dict[str, list[bool]] = {"read": [], "true": []}
     for index, episode in episodes(arguments):
-        read = reader.read(episode.frames, samples=arguments.samples, seed=index)
+        read = reader.read(episode.frames, episode.state, samples=arguments.samples, seed=index)
         true = episode.action[:-1]  # no frame shows what came of the last
         actors.append(told["episodes"][index]["skill"])
         errors.append(np.linalg.norm(read.action[:, axes] - true[:, axes], axis=1))

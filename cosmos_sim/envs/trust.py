@@ -87,7 +87,9 @@ class Trust:
         return cls(reader, TrustCalibration.load(find_inverse_dynamics(name)))
 
     def check(self, spec: WorldSpec) -> None:
-        """Raises a :class:`ValueError` if a world lacks what the reader needs."""
+        """Raises a :class:`ValueError` if a world lacks what the reader needs, or it needs more than frames."""
+        if self.reader.net.config.state_dim:
+            raise ValueError("trust judges frames by themselves: take a reader that sees no proprioception")
         for camera in self.cameras:
             if camera not in spec.cameras:
                 raise ValueError(f"trust reads actions off {camera!r}; the world has {sorted(spec.cameras)}")

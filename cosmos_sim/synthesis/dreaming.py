@@ -28,7 +28,9 @@ class Labeller(Protocol):
     @property
     def binary(self) -> Bool[ndarray, "a"]: ...
 
-    def read(self, frames: Frames, *, samples: int = 8, seed: int = 0) -> ActionReading: ...
+    def read(
+        self, frames: Frames, state: Float32[ndarray, "t n"] | None = None, *, samples: int = 8, seed: int = 0
+    ) -> ActionReading: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,8 @@ class Dream:
     frames: Videos
     reading: ActionReading
     state: Float32[ndarray, "t1 n"] | None
-    """Proprioception as a world predicts it under the actions; ``None`` where no world is asked."""
+    """Proprioception as it was imagined with the frames, else as a world predicts it under the actions, if one is
+    asked."""
     scores: Mapping[str, float]
     start: Start
     replayed: Replayed | None
@@ -113,9 +116,9 @@ class Dreaming:
         """
         began, seed = perf_counter(), job.seed(self.config)
         start = self.starts.of(job, seed)
-        frames = self.imagines.imagine(start, job.instruction, frames=self.config.frames, seed=seed)
-        reading = self.labeller.read(frames, samples=self.config.samples, seed=seed)
-        state, scores = self.score(frames, start, reading, seed=seed)
+        made = self.imagines.imagine(start, job.instruction, frames=self.config.frames, seed=seed)
+        reading = self.labeller.read(made.frames, made.state, samples=self.config.samples, seed=seed)
+        state, scores = self.score(made.frames, start, reading, seed=seed)
         replayed = None
         if self.config.twin is not None and start.seed is not None:
             done = replay(
@@ -123,7 +126,8 @@ class Dreaming:
             )
             replayed = Replayed(done.success, done.state)
             scores["replay"] = float(not done.success)
-        return Dream(frames, reading, state, scores, start, replayed, perf_counter() - began)
+        state = state if made.state is None else made.state
+        return Dream(made.frames, reading, state, scores, start, replayed, perf_counter() - began)
 
     def score(
         self, frames: Videos, start: Start, reading: ActionReading, *, seed: int

@@ -1,11 +1,12 @@
 """What imagines a video from a moment and an instruction: a Predict2.5 network, or a small world that is told."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 from cosmos_sim.data.images import stretch
@@ -21,6 +22,16 @@ from cosmos_sim.world_model.world import KIND, World
 Videos = Mapping[str, UInt8[ndarray, "t h w 3"]]
 
 
+@dataclass(frozen=True, eq=False)
+class Imagined:
+    """What is imagined from a moment on, that moment first."""
+
+    frames: Videos
+    """At the start's sizes."""
+    state: Float32[ndarray, "t n"] | None = None
+    """Proprioception with each frame, from what imagines it."""
+
+
 class Imagines(Protocol):
     """Goes on from a moment as an instruction says."""
 
@@ -28,8 +39,8 @@ class Imagines(Protocol):
     def cameras(self) -> tuple[str, ...] | None:
         """What it shows; any one camera if ``None``."""
 
-    def imagine(self, start: Start, instruction: str, *, frames: int, seed: int) -> Videos:
-        """So many frames of each camera at the start's sizes, the start's own first.
+    def imagine(self, start: Start, instruction: str, *, frames: int, seed: int) -> Imagined:
+        """So many frames of each camera.
 
         Raises:
             ValueError: a start or an option that it cannot take.
@@ -54,21 +65,21 @@ class PredictImaginer:
     def cameras(self) -> tuple[str, ...] | None:
         return self.pipeline.views
 
-    def imagine(self, start: Start, instruction: str, *, frames: int, seed: int) -> Videos:
+    def imagine(self, start: Start, instruction: str, *, frames: int, seed: int) -> Imagined:
         single = {camera: image[None] for camera, image in start.frames.items()}
         views = self.cameras or tuple(single)
         given = join_views(single, views, size=self.pipeline.size_for(*whole_size(single, views)))
         pieces = self.pipeline.continued(
             given, prompt=instruction, seed=seed, frames=frames, guidance=self.guidance, steps=self.steps
         )
-        return _after(single, split_views(np.concatenate(list(pieces)), views, sizes=_sizes(single)))
+        return Imagined(_after(single, split_views(np.concatenate(list(pieces)), views, sizes=_sizes(single))))
 
     def reconstructed(self, videos: Videos) -> Videos:
         return _after(videos, self.pipeline.reconstructed(videos))
 
 
 class WorldImaginer:
-    """A small world that takes an instruction in the place of actions, and shows its own cameras."""
+    """A small world that takes an instruction in the place of actions, shows its own cameras and tells the state."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -77,15 +88,16 @@ class WorldImaginer:
     def cameras(self) -> tuple[str, ...]:
         return tuple(self.world.spec.cameras)
 
-    def imagine(self, start: Start, instruction: str, *, frames: int, seed: int) -> Videos:
+    def imagine(self, start: Start, instruction: str, *, frames: int, seed: int) -> Imagined:
         single = {camera: image[None] for camera, image in start.frames.items()}
         told = np.repeat(self.world.told(instruction)[None, None], frames - 1, axis=1)
         _, made = self.world.step(self.world.reset(self._seen(single), start.state[None], [seed]), told)
         sizes = _sizes(single)
-        return {
+        videos = {
             camera: np.concatenate([single[camera], stretch(made.frames[camera][0], sizes[camera])])
             for camera in self.cameras
         }
+        return Imagined(videos, np.concatenate([start.state[None], made.proprioception[0]]))
 
     def reconstructed(self, videos: Videos) -> Videos:
         batch = {camera: frames[None] for camera, frames in self._seen(videos).items()}

@@ -120,7 +120,7 @@ def real_scores(dreaming: Dreaming) -> list[dict[str, float]]:
         frames = imagines.reconstructed({camera: video[: config.frames] for camera, video in episode.frames.items()})
         start = Start({camera: video[0] for camera, video in frames.items()}, episode.state[0])
         seed = len(found)
-        reading = dreaming.labeller.read(frames, samples=config.samples, seed=seed)
+        reading = dreaming.labeller.read(frames, episode.state[: config.frames], samples=config.samples, seed=seed)
         found.append(dreaming.score(frames, start, reading, seed=seed)[1])
         if len(found) == EPISODES:
             break

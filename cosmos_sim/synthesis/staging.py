@@ -41,7 +41,7 @@ class Staged:
     action: Float32[ndarray, "t a"]
     deviation: Float32[ndarray, "t a"]
     state: Float32[ndarray, "t1 n"]
-    """As a world predicts it, else as the simulator's replay has it, else zeros (as in DreamGen)."""
+    """As a world imagines it, else as the simulator's replay has it, else zeros (as in DreamGen)."""
     state_from: str
     """``world``, ``replay`` or ``zeros``."""
     replayed: Float32[ndarray, "t1 n"] | None

@@ -1,4 +1,4 @@
-"""Inverse dynamics: the actions between frames, read off the frames of all cameras.
+"""Inverse dynamics: the actions between frames, read off the frames of all cameras, off proprioception, or off both.
 
 As in DreamGen (Jang et al., arXiv:2505.12705, section 2.3) a small flow-matching transformer draws a chunk of actions;
 here it sees every frame between, not the two at the ends. Several draws say how sure it is: their mean is the reading,
@@ -53,10 +53,14 @@ class InverseDynamicsConfig:
     """Of Euler's method, from noise to actions."""
     draws: int = 4
     """Times trained per encoded chunk: the frames are what costs."""
+    state_dim: int = 0
+    """Values of the proprioception that is seen beside the frames, or without cameras alone; 0 to see frames alone."""
 
     def __post_init__(self) -> None:
-        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
-            raise ValueError(f"cameras must be one or more, all different, got {self.cameras}")
+        if len(set(self.cameras)) != len(self.cameras):
+            raise ValueError(f"cameras must be all different, got {self.cameras}")
+        if self.state_dim < 0 or not (self.cameras or self.state_dim):
+            raise ValueError(f"there must be cameras or a state_dim to read off, got none and {self.state_dim}")
         if self.resolution < 16 or self.resolution % 16:
             raise ValueError(f"resolution must be a positive multiple of 16, got {self.resolution}")
         if self.width < GROUPS or self.width % GROUPS:
@@ -91,6 +95,25 @@ class MotionEye(nn.Module):
         return self.out(x.flatten(1))
 
 
+class MotionSense(nn.Module):
+    """What changes between two moments of proprioception, and where."""
+
+    mean: Tensor
+    spread: Tensor
+    change: Tensor
+
+    def __init__(self, config: InverseDynamicsConfig) -> None:
+        super().__init__()
+        self.embed = nn.Linear(2 * config.state_dim, 2 * config.dim)
+        self.out = nn.Linear(2 * config.dim, config.dim)
+        for name, value in (("mean", 0.0), ("spread", 1.0), ("change", 1.0)):
+            self.register_buffer(name, torch.full((config.state_dim,), value))
+
+    def forward(self, states: Float[Tensor, "b k1 n"]) -> Float[Tensor, "b k d"]:
+        before = (states[:, :-1] - self.mean) / self.spread
+        return self.out(F.silu(self.embed(torch.cat([before, states.diff(dim=1) / self.change], dim=-1))))
+
+
 class ActionBlock(nn.Module):
     """A transformer block over the actions of a chunk, modulated by what they are denoised along (AdaLN-Zero).
 
@@ -121,7 +144,8 @@ class ActionBlock(nn.Module):
 
 
 class InverseDynamicsNet(nn.Module):
-    """A :class:`MotionEye` for each camera, and a transformer that draws the actions between the frames they see."""
+    """A :class:`MotionEye` for each camera, a :class:`MotionSense` where proprioception is seen, and a transformer that
+    draws the actions between the moments they see."""
 
     low: Tensor
     high: Tensor
@@ -131,7 +155,8 @@ class InverseDynamicsNet(nn.Module):
         super().__init__()
         self.config = config
         self.eyes = nn.ModuleList(MotionEye(config) for _ in config.cameras)
-        self.join = nn.Linear(config.dim * len(config.cameras), config.dim)
+        self.sense = MotionSense(config) if config.state_dim else None
+        self.join = nn.Linear(config.dim * (len(config.cameras) + (config.state_dim > 0)), config.dim)
         self.action = nn.Linear(config.action_dim, config.dim)
         self.place = nn.Parameter(0.02 * torch.randn(config.chunk, config.dim))
         self.time = nn.Sequential(nn.Linear(2 * _FREQUENCIES, config.dim), nn.SiLU(), nn.Linear(config.dim, config.dim))
@@ -145,10 +170,19 @@ class InverseDynamicsNet(nn.Module):
         self.register_buffer("binary", torch.zeros(config.action_dim, dtype=torch.bool))
 
     def see(
-        self, frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]], jitter: Float[Tensor, "b 2"] | None = None
+        self,
+        frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]],
+        jitter: Float[Tensor, "b 2"] | None = None,
+        states: Float[Tensor, "b k1 n"] | None = None,
     ) -> Float[Tensor, "b k d"]:
         """What changes in each of the ``k1 - 1`` steps; ``jitter`` is a contrast and a brightness for each chunk."""
-        return self.join(F.silu(self.look([prepared(frames[camera], jitter) for camera in self.config.cameras])))
+        cameras, seen = self.config.cameras, []
+        if cameras:
+            seen.append(self.look([prepared(frames[camera], jitter) for camera in cameras]))
+        if self.sense is not None:
+            assert states is not None
+            seen.append(self.sense(states))
+        return self.join(F.silu(torch.cat(seen, dim=-1)))
 
     def look(self, videos: Sequence[Float[Tensor, "b k1 3 r r"]]) -> Float[Tensor, "b k e"]:
         """What the eye of each camera tells of each step of its video, side by side."""
@@ -176,10 +210,11 @@ class InverseDynamicsNet(nn.Module):
         actions: Float[Tensor, "b k a"],
         jitter: Float[Tensor, "b 2"] | None,
         generator: torch.Generator,
+        states: Float[Tensor, "b k1 n"] | None = None,
     ) -> Float[Tensor, ""]:
         """Flow matching: the mean squared error of the velocity, at ``draws`` logit-normal times a chunk."""
         draws = self.config.draws
-        motion = repeat(self.see(frames, jitter), "b k d -> (n b) k d", n=draws)
+        motion = repeat(self.see(frames, jitter, states), "b k d -> (n b) k d", n=draws)
         data = repeat(self.normalise(actions), "b k a -> (n b) k a", n=draws)
         noise = torch.randn(data.shape, generator=generator, device=generator.device).to(data.device)
         t = torch.sigmoid(torch.randn(len(data), generator=generator, device=generator.device)).to(data.device)
@@ -256,19 +291,30 @@ class InverseDynamics:
         return flags
 
     @torch.inference_mode()
-    def read(self, frames: Frames, *, samples: int = 8, seed: int = 0) -> ActionReading:
+    def read(
+        self, frames: Frames, state: Float32[ndarray, "t n"] | None = None, *, samples: int = 8, seed: int = 0
+    ) -> ActionReading:
         """The actions between the frames of a video (``frames[camera]``: uint8 ``t h w c``, any size).
 
         Chunks overlap by half, and an action is the mean over all draws of all chunks that hold it. Always computed in
         fp32; the same video, samples and seed give the same actions.
 
+        Args:
+            state: proprioception at each frame, if it is known; only those that were trained to see it do.
+
         Raises:
-            ValueError: a missing camera, frames of another type or shape, or fewer than ``chunk + 1`` of them.
+            ValueError: a missing camera, frames of another type or shape, or fewer than ``chunk + 1`` of them; no
+                proprioception, or of another shape, where it is seen.
         """
         self._check_samples(samples)
         config, device = self.net.config, self.net.low.device
+        self._check(frames, state)
         images = self._images(frames)
-        count = len(images[self.cameras[0]])
+        states = None
+        if config.state_dim:
+            assert state is not None
+            states = torch.from_numpy(np.array(state, np.float32))
+        count = len(next(iter(images.values()))) if states is None else len(states)
         starts = chunk_starts(count - 1, config.chunk)
         rows = torch.from_numpy(starts[:, None] + np.arange(config.chunk + 1))
         generator = torch.Generator().manual_seed(seed)
@@ -276,7 +322,10 @@ class InverseDynamics:
         for part in rows.split(_BATCH):
             noise = torch.randn((samples, len(part), config.chunk, config.action_dim), generator=generator)
             with torch.autocast(device.type, enabled=False):
-                motion = self.net.see({camera: video[part].to(device) for camera, video in images.items()})
+                motion = self.net.see(
+                    {camera: video[part].to(device) for camera, video in images.items()},
+                    states=None if states is None else states[part].to(device),
+                )
                 drawn = self.net.draw(motion, noise).cpu()
             for first, actions in zip(part[:, 0].tolist(), drawn.unbind(1), strict=True):
                 for k, action in enumerate(actions.unbind(1)):
@@ -362,21 +411,26 @@ class InverseDynamics:
             raise ValueError(f"samples must be at least 1, got {samples}")
 
     def _images(self, frames: Frames) -> dict[str, UInt8[Tensor, "t r r c"]]:
-        """The frames of a video that can be read, at the network's resolution."""
-        self._check(frames)
+        """The frames of a video at the network's resolution."""
         size = (self.net.config.resolution,) * 2
         return {camera: torch.from_numpy(np.array(stretch(frames[camera], size))) for camera in self.cameras}
 
-    def _check(self, frames: Frames) -> None:
+    def _check(self, frames: Frames, state: Float32[ndarray, "t n"] | None = None) -> None:
         for camera in self.cameras:
             if camera not in frames:
                 raise ValueError(f"the {self.KIND} were trained on {camera!r}; there are {sorted(frames)}")
             if frames[camera].dtype != np.uint8 or frames[camera].ndim != 4:
                 raise ValueError(f"{camera!r} must be uint8 t h w c, got {frames[camera].dtype} {frames[camera].shape}")
         lengths = {camera: len(frames[camera]) for camera in self.cameras}
-        count, least = lengths[self.cameras[0]], self.net.config.chunk + 1
+        if n := self.net.config.state_dim:
+            if state is None:
+                raise ValueError(f"the {self.KIND} were trained to see proprioception too, and there is none")
+            if state.ndim != 2 or state.shape[1] != n or not np.isfinite(state).all():
+                raise ValueError(f"proprioception must be finite, of shape (t, {n}); got {state.shape}: {state}")
+            lengths["proprioception"] = len(state)
+        count, least = next(iter(lengths.values())), self.net.config.chunk + 1
         if len(set(lengths.values())) != 1:
-            raise ValueError(f"the cameras have unequal numbers of frames: {lengths}")
+            raise ValueError(f"there are unequal numbers of frames: {lengths}")
         if count < least:
             raise ValueError(f"a video of {count} frames is too short: {least} are read at once")
 
@@ -397,8 +451,9 @@ def _card(model: InverseDynamics) -> str:
         "",
         f"# {model.KIND.capitalize()}",
         "",
-        f"Reads {config.chunk} actions of {config.action_dim} values off the {config.chunk + 1} frames around them "
-        f"({' and '.join(config.cameras)}); {parameters:,} parameters.",
+        f"Reads {config.chunk} actions of {config.action_dim} values off the {config.chunk + 1} moments around them "
+        f"({' and '.join([*config.cameras, *(['proprioception'] if config.state_dim else [])])}); "
+        f"{parameters:,} parameters.",
         "",
         "## Measured on real frames of held-out episodes",
         "",

@@ -57,6 +57,8 @@ class LatentActionsConfig(InverseDynamicsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.state_dim:
+            raise ValueError(f"latent actions see frames alone, got state_dim={self.state_dim}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if self.painted < 4 or self.painted % 4 or self.resolution % self.painted:
@@ -150,7 +152,10 @@ class LatentActionsNet(InverseDynamicsNet):
         self.painters = nn.ModuleList(Painter(config) for _ in config.cameras)
 
     def see(
-        self, frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]], jitter: Float[Tensor, "b 2"] | None = None
+        self,
+        frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]],
+        jitter: Float[Tensor, "b 2"] | None = None,
+        states: Float[Tensor, "b k1 n"] | None = None,
     ) -> Float[Tensor, "b k d"]:
         """The codes of each of the ``k1 - 1`` steps beside what the eyes see, without a way back for gradients."""
         with torch.no_grad():
@@ -206,6 +211,7 @@ class LatentActions(InverseDynamics):
         Raises:
             ValueError: as :meth:`read`.
         """
+        self._check(frames)
         images, device = self._images(frames), self.net.low.device
         found = []
         for steps in torch.arange(len(images[self.cameras[0]]) - 1).split(_BATCH):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from cosmos_sim.synthesis.dreaming import ActionRange, Dreaming
+from cosmos_sim.synthesis.imagining import Imagined
 from cosmos_sim.synthesis.opening import Work
 from cosmos_sim.synthesis.plan import DreamConfig
 from cosmos_sim.synthesis.starts import Start, Starts
@@ -70,7 +71,7 @@ class Painter:
     def __init__(self, fault: str = "", *, pause: float = 0.0) -> None:
         self.fault, self.pause = fault, pause
 
-    def imagine(self, start: Start, instruction: str, *, frames: int, seed: int) -> dict[str, ndarray]:
+    def imagine(self, start: Start, instruction: str, *, frames: int, seed: int) -> Imagined:
         time.sleep(self.pause)
         rng = np.random.default_rng(seed)
         if self.fault == "nan":
@@ -86,7 +87,9 @@ class Painter:
                 step = np.zeros(2)
             places.append(np.clip(places[-1] + step, 0, [30, 15]))
         made = seen(places)
-        return {camera: np.concatenate([image[None], made[camera][1:]]) for camera, image in start.frames.items()}
+        return Imagined(
+            {camera: np.concatenate([image[None], made[camera][1:]]) for camera, image in start.frames.items()}
+        )
 
     def reconstructed(self, videos: Mapping[str, ndarray]) -> Mapping[str, ndarray]:
         return videos
@@ -98,7 +101,9 @@ class Tracker:
     cameras = ("above",)
     binary = np.array([False, False, True])
 
-    def read(self, frames: Mapping[str, ndarray], *, samples: int = 8, seed: int = 0) -> ActionReading:
+    def read(
+        self, frames: Mapping[str, ndarray], state: ndarray | None = None, *, samples: int = 8, seed: int = 0
+    ) -> ActionReading:
         steps = np.diff(found(frames["above"]), axis=0)
         action = np.concatenate([np.clip(steps, -3, 3), np.ones((len(steps), 1))], axis=1).astype(np.float32)
         deviation = np.concatenate([0.01 + np.maximum(np.abs(steps) - 3, 0) / 6, np.zeros((len(steps), 1))], axis=1)

@@ -111,11 +111,17 @@ def test_it_imagines_at_the_sizes_of_the_start(trained: Path) -> None:
     imaginer = open_imaginer(str(trained), device="cpu")
     assert imaginer.cameras == ("top",)
     frames = {"top": np.repeat(np.repeat(pushed(0).frames["top"][0], 2, axis=0), 3, axis=1)}
-    videos = imaginer.imagine(Start(frames, pushed(0).state[0]), "push the block left", frames=6, seed=3)
+    start = Start(frames, pushed(0).state[0])
+    made = imaginer.imagine(start, "push the block left", frames=6, seed=3)
+    videos = made.frames
     assert videos["top"].shape == (6, 64, 96, 3)
     np.testing.assert_array_equal(videos["top"][0], frames["top"])
-    again = imaginer.imagine(Start(frames, pushed(0).state[0]), "push the block left", frames=6, seed=3)
-    np.testing.assert_array_equal(videos["top"], again["top"])
+    again = imaginer.imagine(start, "push the block left", frames=6, seed=3)
+    np.testing.assert_array_equal(videos["top"], again.frames["top"])
+    assert made.state is not None
+    assert made.state.shape == (6, 2)
+    np.testing.assert_array_equal(made.state[0], start.state)
+    np.testing.assert_array_equal(made.state, again.state)
     real = {"top": pushed(0).frames["top"]}
     coded = imaginer.reconstructed(real)
     assert coded["top"].shape == real["top"].shape

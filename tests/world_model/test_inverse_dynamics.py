@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,17 @@ from tiny_pushed import CAMERAS, pushed
 from cosmos_sim.cli import main
 from cosmos_sim.data.lerobot import write_dataset
 from cosmos_sim.data.store import EpisodeStore
+from cosmos_sim.envs.trust import Trust
+from cosmos_sim.envs.trust_calibration import TrustCalibration
 from cosmos_sim.training import TrainConfig, train
+from cosmos_sim.types import Episode
 from cosmos_sim.world_model.inverse_dynamics import (
     InverseDynamics,
     InverseDynamicsConfig,
     InverseDynamicsNet,
     chunk_starts,
 )
+from cosmos_sim.world_model.latent_actions import LatentActionsConfig
 from cosmos_sim.world_model.recipes.inverse_dynamics import (
     InverseDynamicsRecipe,
     InverseDynamicsRecipeConfig,
@@ -194,3 +199,74 @@ def test_a_video_is_seen_step_by_step_as_at_once(trained: Path):
     np.testing.assert_allclose(reading.deviation[2], alone.deviation, atol=1e-4)
     with pytest.raises(ValueError, match=r"tokens must be of shape \(b, 4, 32\), got \(3, 6, 32\)"):
         model.read_seen(tokens)
+
+
+def felt(seed: int) -> Episode:
+    """The same with the block's place as proprioception."""
+    episode = pushed(seed)
+    places = 16 + 4 * np.concatenate([np.zeros((1, 2)), np.cumsum(episode.action[:-1, :2], axis=0)])
+    return replace(episode, state=places.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def feeling(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
+    folder = tmp_path_factory.mktemp("felt")
+    return EpisodeStore(write_dataset([felt(seed) for seed in range(40)], folder / "felt"), cache=folder)
+
+
+def test_actions_are_read_off_proprioception(feeling: EpisodeStore, tmp_path: Path):
+    """Without frames: what moves the block is known exactly, what lights it up not at all."""
+    net = InverseDynamicsConfig((), 4, **SIZES, state_dim=2)
+    made = InverseDynamicsRecipe(InverseDynamicsRecipeConfig(("felt",), net, translation=2), [feeling])
+    schedule = TrainConfig(steps=250, lr=4e-3, warmup=10, ema=0.95, save_every=250, eval_every=250, device="cpu")
+    figures = train(made, schedule, tmp_path / "run")
+    assert figures["translation_error"] < 0.15
+    assert figures["binary_accuracy"] < 0.75
+    model, episode = InverseDynamics.from_pretrained(tmp_path / "run" / "export"), felt(1000)
+    reading = model.read({}, episode.state)
+    assert np.abs(reading.action[:, :2] - episode.action[:-1, :2]).mean() < 0.1
+    assert reading.deviation[:, :2].mean() < reading.deviation[:, 2:].mean() / 3
+    np.testing.assert_array_equal(model.read(episode.frames, episode.state).action, reading.action)
+    assert "(proprioception)" in (tmp_path / "run" / "export" / "README.md").read_text()
+    with pytest.raises(ValueError, match="trained to see proprioception too, and there is none"):
+        model.read(episode.frames)
+    with pytest.raises(ValueError, match=r"proprioception must be finite, of shape \(t, 2\); got \(20, 1\)"):
+        model.read({}, episode.state[:, :1])
+    with pytest.raises(ValueError, match="trust judges frames by themselves"):
+        Trust(model, TrustCalibration(0.0, -1.0)).check(None)
+
+
+def test_frames_and_proprioception_are_seen_together(feeling: EpisodeStore):
+    net = InverseDynamicsConfig(("above",), 4, **SIZES, state_dim=2)
+    made = InverseDynamicsRecipe(InverseDynamicsRecipeConfig(("felt",), net, translation=2), [feeling])
+    batch = made.batch(0, torch.Generator().manual_seed(0))
+    assert batch.states.shape == (16, 5, 2)
+    made.loss(batch, 0, torch.Generator().manual_seed(1))["loss"].backward()
+    for _ in range(2):  # the last layer begins at zero
+        torch.optim.SGD(made.net.parameters(), lr=0.1).step()
+        made.loss(batch, 0, torch.Generator().manual_seed(1))["loss"].backward()
+    assert made.net.eyes[0].conv1.weight.grad.abs().max() > 0
+    assert made.net.sense.embed.weight.grad.abs().max() > 0
+    model, episode = InverseDynamics(made.net, figures={}), felt(3)
+    whole = model.read(episode.frames, episode.state).action
+    assert not np.array_equal(whole, model.read(episode.frames, episode.state[::-1].copy()).action)
+    with pytest.raises(ValueError, match="unequal numbers of frames"):
+        model.read(episode.frames, episode.state[1:])
+    with pytest.raises(ValueError, match="'felt' has proprioception of 2 values, 3 are seen"):
+        InverseDynamicsRecipe(
+            InverseDynamicsRecipeConfig(("felt",), replace(net, state_dim=3), translation=2), [feeling]
+        )
+    with pytest.raises(ValueError, match="there must be cameras or a state_dim"):
+        InverseDynamicsConfig((), 4)
+    with pytest.raises(ValueError, match="latent actions see frames alone"):
+        LatentActionsConfig(("above",), 4, state_dim=2)
+
+
+def test_train_idm_off_proprioception(feeling: EpisodeStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["train", "idm", "--data", str(feeling.info.path), "--chunk", "4", "--dim", "16", "--blocks", "1"]
+    steps = ["--steps", "2", "--warmup", "1", "--device", "cpu", "--no-frames"]
+    main([*words, *steps, "--state", "--out", str(tmp_path / "run")])
+    assert InverseDynamics.from_pretrained(tmp_path / "run" / "export").net.config.state_dim == 2
+    with pytest.raises(SystemExit):
+        main([*words, *steps, "--state", "--cameras", "above", "--out", str(tmp_path / "other")])
+    assert "would be ignored without frames" in capsys.readouterr().err

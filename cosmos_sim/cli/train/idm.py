@@ -18,6 +18,8 @@ def idm(
     out: Path,
     cache: Path | None = None,
     cameras: tuple[str, ...] = (),
+    frames: bool = True,
+    state: bool = False,
     chunk: int = 8,
     resolution: int = 128,
     width: int = 16,
@@ -37,6 +39,8 @@ def idm(
         out: Where checkpoints, curves and, at the end, ``export`` go; a started run resumes.
         cache: Where decoded frames are kept; beside ``out`` by default.
         cameras: Which cameras they see; all of the first dataset's by default.
+        frames: See frames; without, ``--no-frames --state`` reads proprioception alone, and learns in minutes.
+        state: See proprioception as well, which a world that is instructed imagines with its frames.
         chunk: Actions that are read together, off one frame more.
         resolution: Side in pixels that images are resized to.
         width: Channels of the first convolution.
@@ -53,16 +57,19 @@ def idm(
     from cosmos_sim.world_model.recipes.inverse_dynamics import InverseDynamicsRecipe, InverseDynamicsRecipeConfig
 
     info = dataset_info(data[0])
+    if cameras and not frames:
+        raise ValueError(f"cameras={cameras} would be ignored without frames")
     config = InverseDynamicsRecipeConfig(
         data=tuple(str(path) for path in data),
         net=InverseDynamicsConfig(
-            tuple(cameras or info.cameras),
+            tuple(cameras or info.cameras) if frames else (),
             info.action_dim,
             chunk=chunk,
             resolution=resolution,
             width=width,
             dim=dim,
             blocks=blocks,
+            state_dim=info.state_dim if state else 0,
         ),
         translation=min(3, info.action_dim) if translation is None else translation,
         labels=labels,

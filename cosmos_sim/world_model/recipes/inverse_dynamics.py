@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cosmos_sim.data.images import stretch
 from cosmos_sim.data.origins import labelled_of
+from cosmos_sim.data.statistics import statistics
 from cosmos_sim.data.store import EpisodeStore
 from cosmos_sim.data.windows import all_windows, draw, motion_weights
 from cosmos_sim.training.layout import WHOLE, Part
@@ -60,6 +61,8 @@ class InverseDynamicsBatch:
     frames: Mapping[str, UInt8[Tensor, "b k1 r r c"]]
     actions: Float[Tensor, "b k a"]
     jitter: Float[Tensor, "b 2"]
+    states: Float[Tensor, "b k1 n"] | None
+    """Proprioception with each frame, where it is seen."""
 
 
 class InverseDynamicsRecipe:
@@ -89,6 +92,10 @@ class InverseDynamicsRecipe:
                 raise ValueError(
                     f"{name!r} has actions of {store.info.action_dim} values, {config.net.action_dim} are read"
                 )
+            if config.net.state_dim not in (0, store.info.state_dim):
+                raise ValueError(
+                    f"{name!r} has proprioception of {store.info.state_dim} values, {config.net.state_dim} are seen"
+                )
         length = config.net.chunk + 1
         self.labelled = [labelled_of(store.info.path, store.train, share=config.labels) for store in stores]
         """Of each dataset, the episodes whose actions are seen."""
@@ -109,6 +116,16 @@ class InverseDynamicsRecipe:
         )
         self.net.low.copy_(torch.from_numpy(actions.min(0)))
         self.net.high.copy_(torch.from_numpy(actions.max(0)))
+        if (sense := self.net.sense) is not None:
+            known = [
+                store.state[store.rows([episode])]
+                for store, episodes in zip(stores, self.labelled, strict=True)
+                for episode in episodes
+            ]
+            figures, changes = statistics(known), statistics([np.diff(states, axis=0) for states in known])
+            sense.mean.copy_(torch.tensor(figures.mean))
+            sense.spread.copy_(torch.tensor(figures.scale))
+            sense.change.copy_(torch.tensor(changes.scale))
         two = [len(np.unique(values)) == 2 for values in actions.T]
         self.net.binary.copy_(torch.tensor(two))
 
@@ -121,10 +138,11 @@ class InverseDynamicsRecipe:
         jitter, coarse = self.disguise(n, generator)
         clips = self.stores[which].clips(drawn.select(part.of(np.arange(n))))
         frames = self.seen(clips.frames, part.of(coarse).tolist())
-        return InverseDynamicsBatch(frames, torch.from_numpy(clips.action[:, :-1]), part.of(jitter))
+        states = torch.from_numpy(clips.state) if self.config.net.state_dim else None
+        return InverseDynamicsBatch(frames, torch.from_numpy(clips.action[:, :-1]), part.of(jitter), states)
 
     def loss(self, batch: InverseDynamicsBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"loss": self.net.loss(batch.frames, batch.actions, batch.jitter, generator)}
+        return {"loss": self.net.loss(batch.frames, batch.actions, batch.jitter, generator, batch.states)}
 
     def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """The reader's errors on real frames of held-out episodes (of those trained on, if none).
@@ -140,7 +158,7 @@ class InverseDynamicsRecipe:
             episodes = [e for e in store.held_out or store.train if store.lengths[e] > self.config.net.chunk]
             for episode in episodes[:EVALUATED_EPISODES]:
                 found = store.episode(episode)
-                reading = reader.read(found.frames)
+                reading = reader.read(found.frames, found.state)
                 truth.append(found.action[:-1])
                 read.append(reading.action)
                 doubt.append(reading.deviation)

@@ -99,7 +99,7 @@ class LatentActionsRecipe(InverseDynamicsRecipe):
         rows = np.arange(len(later))
         ends = {camera: np.stack([video[:, 0], video[rows, later]], axis=1) for camera, video in frames.items()}
         pairs = self.seen(ends, part.of(coarse).tolist())
-        return LatentActionsBatch(labelled.frames, labelled.actions, labelled.jitter, pairs, part.of(jitter))
+        return LatentActionsBatch(**vars(labelled), pairs=pairs, pairs_jitter=part.of(jitter))
 
     def loss(self, batch: InverseDynamicsBatch, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         assert isinstance(batch, LatentActionsBatch)
