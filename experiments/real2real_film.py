@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from animation import save
 from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
-from cosmos_sim.data.files import new_file, new_folder
+from cosmos_sim.data.files import new_folder
 from cosmos_sim.envs.twin.simulation import FPS
 from cosmos_sim.evaluation.clip import beside, mp4
 from cosmos_sim.evaluation.trials import Trial, TwinTrials
@@ -40,19 +41,7 @@ def film_grid(trials: Mapping[str, Mapping[str, Sequence[Trial]]], twin: TwinTri
         for arm, scenes in trials.items()
     }
     longest = max(len(video) for row in rows.values() for video, _ in row.values())
-    frames = [Image.fromarray(_frame(rows, k)) for k in range(longest + FPS)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(path) as partial:
-        frames[0].save(
-            partial,
-            format="WEBP",
-            save_all=True,
-            append_images=frames[1:],
-            duration=1000 // FPS,
-            loop=0,
-            quality=60,
-            method=4,
-        )
+    save(path, (_frame(rows, k) for k in range(longest + FPS)), quality=60)
 
 
 def _frame(rows: Mapping[str, Mapping[str, tuple[ndarray, bool]]], step: int) -> UInt8[ndarray, "h w 3"]:

@@ -9,13 +9,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from animation import save
 from jaxtyping import UInt8
 from numpy import ndarray
-from PIL import Image
 
-from cosmos_sim.data.files import new_file
 from cosmos_sim.data.lerobot import read_episodes
-from cosmos_sim.envs.twin.simulation import FPS
 
 GAP = 4
 
@@ -33,19 +31,7 @@ def main() -> None:
     rows = [row(arguments.data, made[source][: 1 + arguments.columns]) for source in episodes]
     width, length = max(video.shape[2] for video in rows), min(len(video) for video in rows)
     wide = [np.pad(v[:length], ((0, 0), (0, 0), (0, width - v.shape[2]), (0, 0)), constant_values=255) for v in rows]
-    frames = [Image.fromarray(frame) for frame in np.concatenate(wide, axis=1)]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(arguments.out) as partial:
-        frames[0].save(
-            partial,
-            format="WEBP",
-            save_all=True,
-            append_images=frames[1:],
-            duration=1000 // FPS,
-            loop=0,
-            quality=70,
-            method=4,
-        )
+    save(arguments.out, np.concatenate(wide, axis=1))
 
 
 def variants(data: Path) -> dict[int, list[int]]:
