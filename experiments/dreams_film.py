@@ -14,7 +14,7 @@ from variants import GAP
 
 from cosmos_sim.data.dreams import DreamRecord, read_dreams
 from cosmos_sim.data.lerobot import dataset_info, read_episodes
-from cosmos_sim.evaluation.trials import Trial, TwinTrials
+from cosmos_sim.envs.twin.env import CosmosTwin
 from cosmos_sim.types import Episode
 
 
@@ -36,14 +36,16 @@ def main() -> None:
 
 def column(told: DreamRecord, episode: Episode) -> UInt8[ndarray, "t h w 3"]:
     """All cameras of a dream next to each other, and below them the simulator's under the same actions."""
-    assert told.start.task is not None
-    assert told.start.seed is not None
-    trial = Trial(told.start.seed, bool(told.scores["replay"] == 0), episode.action[:-1], episode.task)
-    with TwinTrials(told.start.task, horizon=len(episode), split=told.start.split) as twin:
-        real = twin.film(trial)
+    start = told.start
+    assert start.task is not None
+    twin = CosmosTwin(start.task, horizon=len(episode), split=start.split, terminate_on_success=False)
+    options = {"instruction": episode.task} if start.split else None
+    seen = [twin.reset(seed=start.seed, options=options)[0], *(twin.step(action)[0] for action in episode.action[:-1])]
+    twin.close()
+    real = {camera: np.stack([observation["pixels"][camera] for observation in seen]) for camera in episode.frames}
     both = [np.concatenate(list(videos.values()), axis=2) for videos in (episode.frames, real)]
     white = ((0, 0), (GAP, 0), (0, GAP), (0, 0))
-    return np.concatenate([np.pad(video[: len(episode)], white, constant_values=255) for video in both], axis=1)
+    return np.concatenate([np.pad(video, white, constant_values=255) for video in both], axis=1)
 
 
 if __name__ == "__main__":
