@@ -181,11 +181,24 @@ def test_the_commands_train_it_from_a_world_of_actions_and_dream(
     more = ["--context", "2", "--no-sketch", "--init", str(tmp_path / "acts" / "export"), "--instructed"]
     main(["train", "world", *paths, *more, *sizes[:6], *few, "--out", str(tmp_path / "told")])
     model = tmp_path / "told" / "export"
+    assert World.from_pretrained(model, device="cpu").config.words is not None
     assert f"cosmos-sim dream --model {model}" in capsys.readouterr().out
     assert "An instructed video world" in (model / "README.md").read_text()
     with pytest.raises(SystemExit):
         main(["train", "world", *paths, *codec, *few, "--instructed", "--twin", "Lift", "--out", str(tmp_path / "x")])
     assert "twin='Lift' has spaces of actions" in capsys.readouterr().err
+
+    main(["train", "tokenizer", *paths, *small, *few[:-4], "--init", codec[1], "--out", str(tmp_path / "further")])
+    both = ["--init", str(model), "--tokenizer", str(tmp_path / "further" / "export"), "--instructed", *more[:3]]
+    main(["train", "world", *paths, *both, *sizes[:6], *few, "--out", str(tmp_path / "both")])
+    first, second = (
+        World.from_pretrained(path / "export", device="cpu") for path in (tmp_path / "told", tmp_path / "both")
+    )
+    changed = [
+        not torch.equal(a, b) for a, b in zip(first.tokenizer.parameters(), second.tokenizer.parameters(), strict=True)
+    ]
+    assert any(changed)
+    assert first.config.words == second.config.words
 
     reader = tmp_path / "reader"
     reader.mkdir()

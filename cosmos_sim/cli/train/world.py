@@ -47,7 +47,8 @@ def world(
         data: the dataset's folder; any cameras, state and action dimensions.
         out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
         tokenizer: the folder that ``cosmos-sim train tokenizer`` exported.
-        init: a world (shipped name or folder) to go on from, which brings its tokenizer.
+        init: a world (shipped name or folder) to go on from, which brings its tokenizer; ``tokenizer`` may be one that
+            was trained on from that.
         cache: where decoded frames and latents are kept; beside ``out`` by default.
         cameras: which cameras the world shows, all of one height; all by default.
         width: width of the transformer.
@@ -81,8 +82,8 @@ def world(
     from cosmos_sim.world_model.tokenizer_folder import load_tokenizer
     from cosmos_sim.world_model.world import read_networks
 
-    if (tokenizer is None) == (init is None):
-        raise ValueError("give either --tokenizer, for a new world, or --init, a world to go on from")
+    if tokenizer is None and init is None:
+        raise ValueError("give --tokenizer, for a new world, or --init, a world to go on from")
     if instructed and twin is not None:
         raise ValueError(f"twin={twin!r} has spaces of actions, which a world that is instructed does not take")
     networks = None if init is None else read_networks(find_folder(init, "world"))
