@@ -75,8 +75,7 @@ class WordsConfig:
         count = min(self.length, sum(map(len, sentences(text))))
         if not count:
             raise ValueError(f"an instruction must have words, got {text!r}")
-        mean: Float32[ndarray, width] = self.tokens(text)[:count].mean(axis=0)
-        return mean
+        return np.asarray(self.tokens(text)[:count].mean(axis=0))
 
     def complaints(self, text: str) -> list[str]:
         """What of ``text`` is cut off, and which of its words were in no text of training."""

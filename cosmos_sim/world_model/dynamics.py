@@ -215,20 +215,14 @@ class Dynamics(nn.Module):
     def under(self, action_dim: int) -> "Dynamics":
         """A copy that takes other vectors in the place of actions, and as yet does under all of them what this one does
         under its mean action."""
-        config = self.config
-        made = Dynamics(replace(config, action_dim=action_dim))
-        told = config.context * config.action_dim
-        kept = {}
-        for name, fresh in made.state_dict().items():
-            mine = self.state_dict().get(name)
-            if mine is not None and mine.shape == fresh.shape:
-                kept[name] = mine
-            elif fresh.ndim == 2 and mine is not None:
-                kept[name] = torch.zeros_like(fresh)  # of all inputs, actions come last
-                kept[name][:, : mine.shape[1] - told] = mine[:, : mine.shape[1] - told]
-            else:
-                kept[name] = fresh
-        made.load_state_dict(kept)
+        made = Dynamics(replace(self.config, action_dim=action_dim))
+        mine, told = self.state_dict(), self.config.context * self.config.action_dim
+        for name, parameter in made.state_dict().items():
+            if name == "kinematics.net.0.weight" or ("action_embedder" in name and name.endswith("fc1.weight")):
+                others = mine[name][:, : mine[name].shape[1] - told]  # of all inputs, actions come last
+                parameter.zero_()[:, : others.shape[1]] = others
+            elif name not in ("action_mean", "action_std"):
+                parameter.copy_(mine[name])
         return made
 
     def normalise_state(self, state: Tensor) -> Tensor:

@@ -136,7 +136,8 @@ def test_what_cannot_imagine_is_refused(trained: Path) -> None:
         open_imaginer(str(trained), device="cpu", guidance=2.0)
 
 
-def test_it_begins_as_a_world_under_its_mean_action() -> None:
+@pytest.mark.parametrize("width", [5, 3])
+def test_it_begins_as_a_world_under_its_mean_action(width: int) -> None:
     torch.manual_seed(0)
     config = DynamicsConfig(state_dim=2, action_dim=3, latent_size=(4, 4), context=3, sketch=True, dit=DIT)
     world = Dynamics(config)
@@ -145,11 +146,11 @@ def test_it_begins_as_a_world_under_its_mean_action() -> None:
             parameter.add_(0.05 * torch.randn_like(parameter))
         world.state_mean.fill_(0.5)
         world.action_mean.fill_(2.0)
-    told = world.under(5)
+    told = world.under(width)
     latent, state = torch.randn(2, 4, 4, 4), torch.randn(2, 2)
     noise = torch.randn(2, 4, 4, 4, 4)
     ends = []
-    for model, action in ((world, torch.zeros(2, 3)), (told, torch.randn(2, 5))):
+    for model, action in ((world, torch.zeros(2, 3)), (told, torch.randn(2, width))):
         history = History.begin(latent, state, context=3, action_dim=action.shape[1])
         for _ in range(4):
             history, logit = model.step(history, action, noise=noise, times=[1.0, 0.0], context_level=0.1)
@@ -158,7 +159,7 @@ def test_it_begins_as_a_world_under_its_mean_action() -> None:
         torch.testing.assert_close(mine, theirs)
     assert (ends[0][0][:, -1] - latent).abs().max() > 0.01
     torch.testing.assert_close(told.state_mean, world.state_mean)
-    torch.testing.assert_close(told.action_mean, torch.zeros(5))
+    torch.testing.assert_close(told.action_mean, torch.zeros(width))
 
 
 def test_episodes_without_a_text_are_named(tmp_path: Path) -> None:
