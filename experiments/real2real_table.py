@@ -16,7 +16,7 @@ Verdicts = Mapping[str, Bool[ndarray, "k c n"]]
 TOTAL = "total"
 UNSEEN = "unseen scenes"
 
-_COLOURS = ("#7a7a7a", "#2a63a6", "#c2571a", "#1a7a57")
+_COLOURS = ("#7a7a7a", "#2a63a6", "#c2571a", "#1a7a57", "#7d4fa3", "#b3902a", "#3f9fb8", "#a83254")
 _LEFT, _TOP, _HEIGHT, _BAR, _GAP, _FOOT = 46, 34, 210, 15, 18, 66
 
 
@@ -75,17 +75,17 @@ def paired(first: Bool[ndarray, "..."], second: Bool[ndarray, "..."]) -> dict[st
 
 
 def table(found: Mapping[str, Any], scenes: Sequence[str]) -> str:
-    """Markdown: an arm a row, a scene a column, then the total with its interval; then the tests."""
+    """Markdown: an arm a row, a scene a column where there are several, then the total with its interval; then the
+    tests."""
+    shown = scenes if len(scenes) > 1 else ()
     lines = [
-        "| | " + " | ".join(_called(scene) for scene in scenes) + " | total | 95% |",
-        "|---|" + "--:|" * (len(scenes) + 2),
+        "| | " + "".join(f"{_called(scene)} | " for scene in shown) + "total | 95% |",
+        "|---|" + "--:|" * (len(shown) + 2),
     ]
     for arm, row in found["arms"].items():
-        cells = [_share(row["scenes"][scene]) for scene in scenes]
+        cells = "".join(f"{_share(row['scenes'][scene])} | " for scene in shown)
         total = row[TOTAL]
-        lines.append(
-            f"| {arm} | {' | '.join(cells)} | {_share(total)} | {100 * total['low']:.0f}-{100 * total['high']:.0f}% |"
-        )
+        lines.append(f"| {arm} | {cells}{_share(total)} | {100 * total['low']:.0f}-{100 * total['high']:.0f}% |")
     lines.append("")
     for name, test in found["paired"].items():
         lines.append(
@@ -98,10 +98,11 @@ def table(found: Mapping[str, Any], scenes: Sequence[str]) -> str:
 
 
 def chart(found: Mapping[str, Any], scenes: Sequence[str]) -> str:
-    """Rates of all arms in each scene and in total as bars with their intervals, an SVG file of its own."""
+    """Rates of all arms in each of several scenes and in total as bars with their intervals, an SVG file of its own."""
     arms = list(found["arms"])
+    groups = (*scenes, TOTAL) if len(scenes) > 1 else (TOTAL,)
     group = _BAR * len(arms) + _GAP
-    width = _LEFT + group * (len(scenes) + 1) + _GAP
+    width = max(_LEFT + group * len(groups) + _GAP, _LEFT + 110 * len(arms))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_TOP + _HEIGHT + _FOOT}" role="img" '
         'font-family="system-ui, sans-serif" font-size="11">',
@@ -116,7 +117,7 @@ def chart(found: Mapping[str, Any], scenes: Sequence[str]) -> str:
         x = _LEFT + 110 * k
         parts.append(f'<rect x="{x}" y="10" width="11" height="11" fill="{_colour(k)}"/>')
         parts.append(f'<text x="{x + 16}" y="20" fill="#222">{escape(arm)}</text>')
-    for column, scene in enumerate((*scenes, TOTAL)):
+    for column, scene in enumerate(groups):
         left = _LEFT + _GAP / 2 + group * column
         parts += _group(found, scene, arms, left)
         middle, name = left + _BAR * len(arms) / 2, escape(_called(scene))

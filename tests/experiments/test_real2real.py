@@ -42,6 +42,9 @@ def test_rates_pairs_and_tests(load):
     alone = module.figures({arm: verdicts[:, :1] for arm, verdicts in found.items()}, SCENES[:1])
     assert "unseen scenes" not in alone["arms"]["base"]
     assert "paired, unseen scenes" not in alone
+    assert module.table(alone, SCENES[:1]).startswith("| | total | 95% |\n|---|--:|--:|\n| base | ")
+    root = ElementTree.fromstring(module.chart(alone, SCENES[:1]))
+    assert len([rect for rect in root.iter("{http://www.w3.org/2000/svg}rect") if len(rect)]) == 2
     with pytest.raises(ValueError, match="a scene is needed"):
         module.figures({"base": found["base"][:, :0]}, ())
 
