@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from real2real_table import chart, figures, rate, table
+from real2real_table import Verdicts, chart, figures, rate, table
 
 from cosmos_sim.cli import main as command
 from cosmos_sim.collection.collect import collect
@@ -136,11 +136,26 @@ def main() -> None:
         for name in names
     }
     found = figures(verdicts, splits)
+    shown, groups = found, splits
+    if len(splits) == 1 and set(arguments.arms) - {"dreams"}:  # more is to be seen by the number of demonstrations
+        groups = tuple(f"{count} demonstrations" for count in arguments.demonstrations)
+        shown = figures(by_count(verdicts, arguments), groups, seen=len(groups))
+        found["by demonstrations"] = shown
+        print(table(shown, groups) + "\n")
     filters = kept_by(told)
     write_whole(arguments.json, strict_json(found | {"filters": filters} | about(arguments)))
-    write_whole(arguments.picture, chart(found, splits))
+    write_whole(arguments.picture, chart(shown, groups))
     print(table(found, splits))
     print("\n" + filter_table(filters))
+
+
+def by_count(verdicts: Verdicts, arguments: argparse.Namespace) -> Verdicts:
+    """Of verdicts in one split, those of arms with demonstrations: an arm to ``(policies, counts, trials)``."""
+    return {
+        arm: np.concatenate([verdicts[f"{count} {arm}"] for count in arguments.demonstrations], axis=1)
+        for arm in arguments.arms
+        if arm != "dreams"
+    }
 
 
 def splits_of(task: str) -> tuple[str, ...]:

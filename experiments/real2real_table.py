@@ -20,8 +20,8 @@ _COLOURS = ("#7a7a7a", "#2a63a6", "#c2571a", "#1a7a57", "#7d4fa3", "#b3902a", "#
 _LEFT, _TOP, _HEIGHT, _BAR, _GAP, _FOOT = 46, 34, 210, 15, 18, 66
 
 
-def figures(verdicts: Verdicts, scenes: Sequence[str]) -> dict[str, Any]:
-    """Rates of every arm in every scene, in all and (of several) in all but the first, and every two arms against each
+def figures(verdicts: Verdicts, scenes: Sequence[str], *, seen: int = 1) -> dict[str, Any]:
+    """Rates of every arm in every scene, in all and in all but the first ``seen``, and every two arms against each
     other.
 
     The tests pair trials of the same scene, start and number of policy. They take trials as independent, which those
@@ -36,7 +36,7 @@ def figures(verdicts: Verdicts, scenes: Sequence[str]) -> dict[str, Any]:
         arm: {
             "scenes": {scene: rate(found[:, k]) for k, scene in enumerate(scenes)},
             TOTAL: rate(found),
-            **({UNSEEN: rate(found[:, 1:])} if len(scenes) > 1 else {}),
+            **({UNSEEN: rate(found[:, seen:])} if seen < len(scenes) else {}),
             "policies": [rate(policy) for policy in found],
         }
         for arm, found in verdicts.items()
@@ -44,8 +44,8 @@ def figures(verdicts: Verdicts, scenes: Sequence[str]) -> dict[str, Any]:
     names = list(verdicts)
     pairs = [(b, a) for k, a in enumerate(names) for b in names[k + 1 :]]
     against = {"arms": arms, "paired": {f"{a} over {b}": paired(verdicts[a], verdicts[b]) for a, b in pairs}}
-    if len(scenes) > 1:
-        unseen = {f"{a} over {b}": paired(verdicts[a][:, 1:], verdicts[b][:, 1:]) for a, b in pairs}
+    if seen < len(scenes):
+        unseen = {f"{a} over {b}": paired(verdicts[a][:, seen:], verdicts[b][:, seen:]) for a, b in pairs}
         against["paired, unseen scenes"] = unseen
     return against
 

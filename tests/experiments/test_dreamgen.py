@@ -105,3 +105,17 @@ def test_trials_are_of_the_verbs_of_the_study(load) -> None:
 
     assert drawn("seen") == drawn("unseen_objects") == drawn("unseen_environments") == {"lift", "push right"}
     assert drawn("unseen_behaviours") == {"push forward", "push left"}
+
+
+def test_of_one_task_the_demonstrations_are_the_groups(load) -> None:
+    module = load("dreamgen")
+    rng = np.random.default_rng(0)
+    names = ("10 real", "30 real", "10 filtered", "30 filtered", "dreams")
+    verdicts = {name: rng.random((2, 1, 7)) < 0.5 for name in names}
+    arguments = module.argparse.Namespace(demonstrations=[10, 30], arms=["real", "filtered", "dreams"])
+    groups = module.by_count(verdicts, arguments)
+    assert set(groups) == {"real", "filtered"}
+    np.testing.assert_array_equal(groups["filtered"][:, 1], verdicts["30 filtered"][:, 0])
+    found = module.figures(groups, ("10 demonstrations", "30 demonstrations"), seen=2)
+    assert found["arms"]["real"]["total"]["trials"] == 28
+    assert "unseen scenes" not in found["arms"]["real"]
