@@ -138,7 +138,7 @@ def main() -> None:
     found = figures(verdicts, splits)
     shown, groups = found, splits
     if len(splits) == 1 and set(arguments.arms) - {"dreams"}:  # more is to be seen by the number of demonstrations
-        groups = tuple(f"{count} demonstrations" for count in arguments.demonstrations)
+        groups = tuple(f"from {count}" for count in arguments.demonstrations)
         shown = figures(by_count(verdicts, arguments), groups, seen=len(groups))
         found["by demonstrations"] = shown
         print(table(shown, groups) + "\n")
