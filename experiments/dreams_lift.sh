@@ -22,6 +22,9 @@ python "$here/dreamgen.py" --task Lift --model told/export --labeller reader/exp
     --dreams 200 --frames 29 --arms real unfiltered filtered dreams --seeds 2 --trials 50 --horizon 60 --steps 3000 --workers 2 \
     --json "$here/dreamgen_lift.json" --picture "$here/../docs/media/dreamgen_lift.svg" --dream --world lift
 
-# The same dreams with their actions read off the frames alone, by the shipped reader.
-cosmos-sim dream --dataset study/demonstrations --model told/export --labeller inverse_dynamics --out frames_alone \
-    --per-instruction 100 --frames 29 --starts twin --twin Lift --unfiltered --limit replay=2 --world lift
+# Further dreams, to try a limit on that was chosen on the first; and the first with their actions read off the frames
+# alone, by the shipped reader.
+dream="cosmos-sim dream --dataset study/demonstrations --model told/export --frames 29 --starts twin --twin Lift --unfiltered \
+    --limit replay=2 --world lift"
+$dream --labeller reader/export --out further --per-instruction 200 --seed 1
+$dream --labeller inverse_dynamics --out frames_alone --per-instruction 100
