@@ -113,6 +113,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("docs/media/dreamgen.svg"))
     arguments = parser.parse_args()
     arguments.horizon = arguments.horizon or find_task(arguments.task).horizon
+    if arguments.verbs and arguments.task != LANGUAGE_TASK:
+        parser.error(f"--verbs would be ignored: {arguments.task} takes no instructions")
     if arguments.task == LANGUAGE_TASK:
         arguments.verbs = arguments.verbs or list(verbs_of("seen"))
     out, splits = arguments.out, splits_of(arguments.task)

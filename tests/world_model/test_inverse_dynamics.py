@@ -267,6 +267,7 @@ def test_train_idm_off_proprioception(feeling: EpisodeStore, tmp_path: Path, cap
     steps = ["--steps", "2", "--warmup", "1", "--device", "cpu", "--no-frames"]
     main([*words, *steps, "--state", "--out", str(tmp_path / "run")])
     assert InverseDynamics.from_pretrained(tmp_path / "run" / "export").net.config.state_dim == 2
-    with pytest.raises(SystemExit):
-        main([*words, *steps, "--state", "--cameras", "above", "--out", str(tmp_path / "other")])
-    assert "would be ignored without frames" in capsys.readouterr().err
+    for ignored in (["--cameras", "above"], ["--resolution", "64"], ["--width", "8"]):
+        with pytest.raises(SystemExit):
+            main([*words, *steps, "--state", *ignored, "--out", str(tmp_path / "other")])
+        assert "would be ignored without frames" in capsys.readouterr().err

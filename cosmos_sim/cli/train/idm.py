@@ -57,8 +57,11 @@ def idm(
     from cosmos_sim.world_model.recipes.inverse_dynamics import InverseDynamicsRecipe, InverseDynamicsRecipeConfig
 
     info = dataset_info(data[0])
-    if cameras and not frames:
-        raise ValueError(f"cameras={cameras} would be ignored without frames")
+    if not frames:
+        seen = {"cameras": (cameras, ()), "resolution": (resolution, 128), "width": (width, 16)}
+        for name, (given, default) in seen.items():
+            if given != default:
+                raise ValueError(f"{name}={given} would be ignored without frames")
     config = InverseDynamicsRecipeConfig(
         data=tuple(str(path) for path in data),
         net=InverseDynamicsConfig(
