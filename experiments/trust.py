@@ -28,7 +28,7 @@ from cosmos_sim.envs.trust import Trust, TrustRule
 from cosmos_sim.envs.trust_calibration import TrustCalibration
 from cosmos_sim.evaluation.report import strict_json, write_whole
 from cosmos_sim.evaluation.run import BoundedPolicy
-from cosmos_sim.evaluation.sides import contenders, twin_task
+from cosmos_sim.evaluation.sides import contenders
 from cosmos_sim.evaluation.table import grid
 from cosmos_sim.metrics.calibration import calibration, roc_auc
 from cosmos_sim.types import Episode
@@ -118,7 +118,7 @@ def paired(world: World, policies: Sequence[str], starts: int, batch: int) -> It
     assert world.starts is not None
     chosen = world.starts.seeds[:starts].tolist()
     env = HeldWorlds(min(batch, starts), world)
-    twin = CosmosTwin(twin_task(world.spec.task), horizon=world.spec.horizon + 1, terminate_on_success=False)
+    twin = CosmosTwin(world.spec.task, horizon=world.spec.horizon + 1, terminate_on_success=False)
     try:
         for contender in contenders(policies, device=world.device.type):
             policy = BoundedPolicy(contender.load(), env.single_action_space)

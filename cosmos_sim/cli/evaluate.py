@@ -74,6 +74,7 @@ def _run(
 ) -> "Report":
     from cosmos_sim.data.pretrained import shipped
     from cosmos_sim.envs.trust import TrustRule
+    from cosmos_sim.envs.twin.tasks import find_task
     from cosmos_sim.evaluation.evaluate import Study, run_study
     from cosmos_sim.evaluation.replay import replays
     from cosmos_sim.evaluation.sides import (
@@ -83,7 +84,6 @@ def _run(
         task_text,
         trust_folder,
         twin_side,
-        twin_task,
         world_side,
     )
 
@@ -109,7 +109,7 @@ def _run(
     elif min_trust is not None:
         raise ValueError(f"min_trust={min_trust} would be ignored: no world has calibrated inverse dynamics")
     steps = first.spec.horizon if horizon is None else horizon
-    task = twin_task(first.spec.task) if truth == "twin" else None
+    task = find_task(first.spec.task).name if truth == "twin" else None
     study = Study(
         contenders=contenders(names, device=first.device.type),
         worlds=[

@@ -44,12 +44,13 @@ def inspect(
 
     from cosmos_sim.data.lerobot import dataset_info, read_episodes
     from cosmos_sim.data.origins import held_out_of
+    from cosmos_sim.envs.twin.tasks import find_task
     from cosmos_sim.evaluation.counterfactual import counterfactual
     from cosmos_sim.evaluation.inspection import counterfactual_text, open_loop_text, reader_text, success_text
     from cosmos_sim.evaluation.open_loop import open_loop
     from cosmos_sim.evaluation.pose_reader import PoseReader
     from cosmos_sim.evaluation.report import strict_json, write_whole
-    from cosmos_sim.evaluation.sides import load_world, twin_task
+    from cosmos_sim.evaluation.sides import load_world
     from cosmos_sim.evaluation.success_head import on_real_frames
 
     for name, value in (("episodes", episodes), ("starts", starts)):
@@ -92,7 +93,7 @@ def inspect(
         }
     if model.starts is not None:
         first = model.starts.select(range(min(starts, len(model.starts))))
-        task = twin_task(model.spec.task) if twin else None
+        task = find_task(model.spec.task).name if twin else None
         six = counterfactual(model, first, twin=task, reader=eye if twin else None)
         print(counterfactual_text(six))
         found["counterfactual"] = asdict(six)

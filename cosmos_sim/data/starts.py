@@ -24,7 +24,8 @@ class Starts:
     """``n`` observations to begin from, each with the seed it was made by.
 
     ``frames[camera]`` is ``uint8`` RGB, ``state`` the proprioception in the dataset's own units, ``seeds`` the seed of
-    the simulator's reset (or the episode's index, for starts out of a dataset) and ``task`` the task in words.
+    the simulator's reset (or the episode's index, for starts out of a dataset) and ``tasks`` what is to be done from
+    each, in words.
 
     Raises :class:`ValueError` for wrong types or shapes, values that are not finite, or no starts at all.
     """
@@ -32,7 +33,7 @@ class Starts:
     frames: Mapping[str, UInt8[ndarray, "n h w c"]]
     state: Float32[ndarray, "n k"]
     seeds: Int64[ndarray, "n"]
-    task: str
+    tasks: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if not self.frames:
@@ -42,8 +43,11 @@ class Starts:
         n = len(self.seeds)
         if n == 0:
             raise ValueError("starts need at least one start, got 0")
-        if len(self.state) != n:
-            raise ValueError(f"state holds {len(self.state)} starts, but there are {n} seeds")
+        if not isinstance(self.tasks, tuple) or not all(isinstance(task, str) for task in self.tasks):
+            raise ValueError(f"tasks must be a tuple of texts, got {self.tasks!r}")
+        for name, count in {"state": len(self.state), "tasks": len(self.tasks)}.items():
+            if count != n:
+                raise ValueError(f"{name} must be of {n} starts, as seeds are, got {count}")
         if not np.isfinite(self.state).all():
             raise ValueError(f"state must be finite, got {self.state[~np.isfinite(self.state).all(axis=1)][0]}")
         for camera, frames in self.frames.items():
@@ -60,7 +64,7 @@ class Starts:
         if chosen.ndim != 1 or (chosen < 0).any() or (chosen >= len(self)).any():
             raise ValueError(f"indices must lie in 0..{len(self) - 1}, got {np.asarray(indices).tolist()}")
         frames = {camera: images[chosen] for camera, images in self.frames.items()}
-        return Starts(frames=frames, state=self.state[chosen], seeds=self.seeds[chosen], task=self.task)
+        return Starts(frames, self.state[chosen], self.seeds[chosen], tuple(self.tasks[i] for i in chosen))
 
     def index(self, seed: int) -> int:
         """Where the start made from ``seed`` is; :class:`ValueError`, naming some that there are, if it is not here."""
@@ -72,20 +76,18 @@ class Starts:
 
     @staticmethod
     def concatenate(parts: Sequence["Starts"]) -> "Starts":
-        """All starts of ``parts``, which must agree in task, cameras, image sizes and state dimension."""
+        """All starts of ``parts``, which must agree in cameras, image sizes and state dimension."""
         if not parts:
             raise ValueError("nothing to concatenate: no starts given")
         first = parts[0]
         for part in parts[1:]:
-            if part.task != first.task:
-                raise ValueError(f"starts of different tasks: {first.task!r} and {part.task!r}")
             if part._shapes() != first._shapes():
                 raise ValueError(f"starts of different shapes: {first._shapes()} and {part._shapes()}")
         return Starts(
             frames={camera: np.concatenate([part.frames[camera] for part in parts]) for camera in first.frames},
             state=np.concatenate([part.state for part in parts]),
             seeds=np.concatenate([part.seeds for part in parts]),
-            task=first.task,
+            tasks=tuple(task for part in parts for task in part.tasks),
         )
 
     def save(self, path: str | Path) -> None:
@@ -97,7 +99,7 @@ class Starts:
             tensors[_CAMERA + camera] = np.concatenate(files)
             tensors[_SIZES + camera] = np.array([len(file) for file in files])
         # Safetensors orders tensors by itself; the cameras' order is kept in the metadata.
-        metadata = {"format": _FORMAT, "task": self.task, "cameras": json.dumps(list(self.frames))}
+        metadata = {"format": _FORMAT, "tasks": json.dumps(self.tasks), "cameras": json.dumps(list(self.frames))}
         with new_file(path) as partial:
             save_file(tensors, partial, metadata=metadata)
 
@@ -117,14 +119,17 @@ class Starts:
                 if metadata.get("format") != _FORMAT:
                     raise ValueError(f"its format is {metadata.get('format')!r}, expected {_FORMAT!r}")
                 cameras = json.loads(metadata["cameras"])
+                seeds = file.get_tensor("seeds")
+                # Files from before starts had tasks of their own hold one for all.
+                tasks = json.loads(metadata["tasks"]) if "tasks" in metadata else [metadata["task"]] * len(seeds)
                 return Starts(
                     frames={
                         camera: _images(file.get_tensor(_CAMERA + camera), file.get_tensor(_SIZES + camera))
                         for camera in cameras
                     },
                     state=file.get_tensor("state"),
-                    seeds=file.get_tensor("seeds"),
-                    task=metadata["task"],
+                    seeds=seeds,
+                    tasks=tuple(tasks),
                 )
         except (SafetensorError, KeyError, ValueError) as error:
             raise ValueError(f"{str(path)!r} is not a file of starts: {error}") from error

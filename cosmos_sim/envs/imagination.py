@@ -121,7 +121,7 @@ class Imagination:
         return cls(
             model,
             start_source(starts, model),
-            Judge(spec.task, reward_model),
+            Judge(reward_model),
             rule,
             horizon=int(horizon or spec.horizon),
             chunk=int(chunk or spec.chunk),
@@ -166,6 +166,7 @@ class Imagination:
             executed=np.zeros(n, dtype=np.int64),
             seed=np.asarray(seeds, dtype=np.int64),
             start_seed=starts.seeds,
+            task=np.array(starts.tasks, dtype=object),
             step=np.zeros(n, dtype=np.int64),
             streak=np.zeros(n, dtype=np.int64),
             terminated=np.zeros(n, dtype=bool),
@@ -216,7 +217,8 @@ class Imagination:
             state, part = imagine(self.world, state, actions[:, k : k + stride], seeds=seeds, steps=steps + k)
             parts.append(part)
         prediction = concatenate(parts)
-        return replace(prediction, success=self.judge(prediction).astype(np.float32))
+        tasks = [moment.task[0]] * len(actions)
+        return replace(prediction, success=self.judge(prediction, tasks).astype(np.float32))
 
     def observation(self, moment: Moment) -> dict[str, Any]:
         """What is seen in all worlds, as arrays that are the caller's own: ``n h w c`` and ``n k``."""
@@ -231,7 +233,7 @@ class Imagination:
             "is_success": bool(moment.terminated[world]),
             "seed": int(moment.seed[world]),
             "start_seed": int(moment.start_seed[world]),
-            "task": self.world.spec.task,
+            "task": moment.task[world],
         }
         if moment.step[world]:
             info["success_probability"] = float(moment.last(moment.probability)[world])
@@ -253,7 +255,7 @@ class Imagination:
         self, moment: Moment, worlds: Int64[ndarray, "m"], actions: Float32[ndarray, "m t a"], prediction: Prediction
     ) -> Moment:
         """The episodes of ``worlds`` after ``actions``, which led to ``prediction``."""
-        probability = self.judge(prediction)
+        probability = self.judge(prediction, moment.task[worlds].tolist())
         before = moment.step[worlds]
         seen = self.rule.follow(moment.streak[worlds], probability, self.horizon - before)
         executed, solved, lost = seen.executed, seen.met, np.zeros(len(worlds), dtype=bool)
@@ -271,6 +273,7 @@ class Imagination:
             executed=executed,
             seed=moment.seed[worlds],
             start_seed=moment.start_seed[worlds],
+            task=moment.task[worlds],
             step=step,
             streak=seen.streak,
             terminated=solved,

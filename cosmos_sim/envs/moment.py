@@ -55,6 +55,8 @@ class Moment:
     """The seed of each episode, from which its world draws its noise."""
     start_seed: Int64[ndarray, "n"]
     """The seed that made the start frame (see :class:`~cosmos_sim.data.starts.Starts`)."""
+    task: ndarray
+    """What is to be done in each episode: ``n`` texts."""
     step: Int64[ndarray, "n"]
     """Actions taken since the start."""
     streak: Int64[ndarray, "n"]

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +10,6 @@ import gymnasium
 import numpy as np
 
 from cosmos_sim.data.starts import Starts
-from cosmos_sim.envs.twin.tasks import TASKS
 from cosmos_sim.types import WorldModel, WorldSpec
 
 _OPTIONS = ("start", "twin_seed")
@@ -57,7 +57,7 @@ class TwinStarts:
 
     def __init__(self, spec: WorldSpec) -> None:
         self._spec = spec
-        self._twin = gymnasium.make("CosmosTwin-v0", task=twin_task(spec.task))
+        self._twin = gymnasium.make("CosmosTwin-v0", task=spec.task)
         self.of_episode(0)
 
     def of_episode(self, seed: int) -> Starts:
@@ -73,14 +73,9 @@ class TwinStarts:
         self._twin.close()
 
 
-def twin_task(task: str) -> str:
-    """The simulator's name of ``task``, which is that name already or the task in words."""
-    return next((name for name, known in TASKS.items() if known.description == task), task)
-
-
 def starts_from_twin(task: str, seeds: Sequence[int]) -> Starts:
     """The simulator's observations after ``reset(seed)`` for each of ``seeds``; ``task`` by its name or in words."""
-    twin = gymnasium.make("CosmosTwin-v0", task=twin_task(task))
+    twin = gymnasium.make("CosmosTwin-v0", task=task)
     try:
         return _reset_twin(twin, seeds)
     finally:
@@ -96,7 +91,7 @@ def starts_from_lerobot(path: str | Path) -> Starts:
             frames={camera: frames[:1].copy() for camera, frames in episode.frames.items()},
             state=episode.state[:1].copy(),
             seeds=np.array([number], dtype=np.int64),
-            task=episode.task,
+            tasks=(episode.task,),
         )
         for number, episode in enumerate(read_episodes(path))
     ]
@@ -146,12 +141,12 @@ def choose_start(source: StartSource, seed: int, options: Mapping[str, Any]) -> 
 
 
 def _reset_twin(twin: gymnasium.Env, seeds: Sequence[int]) -> Starts:
-    observations = [twin.reset(seed=int(seed))[0] for seed in seeds]
+    observations, infos = zip(*(twin.reset(seed=int(seed)) for seed in seeds), strict=True)
     return Starts(
         frames={camera: np.stack([o["pixels"][camera] for o in observations]) for camera in observations[0]["pixels"]},
         state=np.stack([o["agent_pos"] for o in observations]).astype(np.float32),
         seeds=np.array(seeds, dtype=np.int64),
-        task=twin.get_wrapper_attr("task_description"),
+        tasks=tuple(info["task"] for info in infos),
     )
 
 
@@ -167,9 +162,8 @@ def _fitting(starts: Starts, spec: WorldSpec) -> Starts:
             )
     if spec.state_dim and starts.state.shape[1] != spec.state_dim:
         raise ValueError(f"the world's state has {spec.state_dim} values, but the starts' has {starts.state.shape[1]}")
-    return Starts(
+    return replace(
+        starts,
         frames={camera: starts.frames[camera] for camera in spec.cameras},
         state=starts.state[:, : spec.state_dim],
-        seeds=starts.seeds,
-        task=starts.task,
     )

@@ -1,5 +1,6 @@
 """When an imagined task counts as solved: a probability for each frame, and a rule that must hold for a few frames."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,19 +68,27 @@ def in_a_row(
 class Judge:
     """The probability of success of imagined frames: from the world's own head, or from ``reward_model`` if given."""
 
-    task: str
     reward_model: RewardModel | None = None
 
-    def __call__(self, prediction: Prediction) -> Float64[ndarray, "b t"]:
-        """Raises :class:`ValueError` if a reward model returns something other than probabilities, ``b t``."""
+    def __call__(self, prediction: Prediction, tasks: Sequence[str]) -> Float64[ndarray, "b t"]:
+        """``tasks``: what is to be done in each of ``b`` worlds; a reward model is asked once for each text.
+
+        Raises :class:`ValueError` if a reward model returns something other than probabilities, ``b t``.
+        """
         if self.reward_model is None:
             assert prediction.success is not None, "a world without a success head is refused where it is loaded"
             return np.asarray(prediction.success, dtype=np.float64)
-        expected = prediction.proprioception.shape[:2]
-        judged = np.asarray(
-            self.reward_model(prediction.frames, prediction.proprioception, self.task), dtype=np.float64
-        )
-        if judged.shape != expected:
+        judged = np.empty(prediction.proprioception.shape[:2])
+        for task in dict.fromkeys(tasks):
+            rows = [row for row, told in enumerate(tasks) if told == task]
+            judged[rows] = self._asked(self.reward_model, prediction, rows, task)
+        return judged
+
+    def _asked(self, model: RewardModel, prediction: Prediction, rows: list[int], task: str) -> Float64[ndarray, "m t"]:
+        frames = {camera: images[rows] for camera, images in prediction.frames.items()}
+        proprioception = prediction.proprioception[rows]
+        judged = np.asarray(model(frames, proprioception, task), dtype=np.float64)
+        if judged.shape != (expected := proprioception.shape[:2]):
             raise ValueError(f"the reward model must return one value a frame, {expected}, got shape {judged.shape}")
         outside = judged[~((judged >= 0) & (judged <= 1))]
         if outside.size:

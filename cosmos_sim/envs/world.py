@@ -51,12 +51,13 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
         :class:`gymnasium.error.ResetNeeded`.
     Info
         ``is_success``, ``success_probability`` (after a step), ``seed`` (of the episode), ``start_seed`` (the
-        simulator's seed that made the start frame, or its episode's index in a dataset) and ``task``, in words. After a
-        step of ``c > 1`` actions also ``chunk``: ``pixels`` (``c h w 3`` a camera), ``agent_pos`` (``c n``) and
-        ``success_probability`` (``c``) after each of them, and ``executed``, how many of them the episode took before
-        it ended; what was imagined after these is no part of it. With ``trust``, also ``trust``: the probability that
-        the frames of the last ``k`` actions (a chunk of the inverse dynamics) follow these, not a number before so many
-        were taken, and in ``chunk`` after each action; and ``trust_lost``, see *End*.
+        simulator's seed that made the start frame, or its episode's index in a dataset) and ``task``, what is to be
+        done from this start, in words (also ``env.unwrapped.task_description``). After a step of ``c > 1`` actions also
+        ``chunk``: ``pixels`` (``c h w 3`` a camera), ``agent_pos`` (``c n``) and ``success_probability`` (``c``) after
+        each of them, and ``executed``, how many of them the episode took before it ended; what was imagined after these
+        is no part of it. With ``trust``, also ``trust``: the probability that the frames of the last ``k`` actions (a
+        chunk of the inverse dynamics) follow these, not a number before so many were taken, and in ``chunk`` after each
+        action; and ``trust_lost``, see *End*.
     Reset
         ``reset(seed=s)`` begins the episode of seed ``s``: its noise is drawn from ``s``, its start is number ``s``
         modulo the number of starts (with ``starts="twin"``, the twin's ``reset(seed=s)``). Without a seed the
@@ -104,13 +105,18 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
         self.metadata = {**self.metadata, "render_fps": whole(spec.fps / self._imagination.chunk)}
         self.action_space = self._imagination.action_space
         self.observation_space = self._imagination.observation_space
-        self.task = self.task_description = spec.task
+        self.task = spec.task
         self._max_episode_steps = self._imagination.steps
 
     @property
     def world(self) -> WorldModel:
         """The world model behind the environment."""
         return self._imagination.world
+
+    @property
+    def task_description(self) -> str:
+        """What is to be done in this episode, in words; before the first, the world's task."""
+        return self.task if self._moment is None else self._moment.task[0]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

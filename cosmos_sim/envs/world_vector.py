@@ -81,7 +81,7 @@ class CosmosWorldVector(VectorEnv[dict[str, Any], ndarray, ndarray]):
         self.single_observation_space = self._imagination.observation_space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.task = self.task_description = spec.task
+        self.task = spec.task
         self._max_episode_steps = self._imagination.steps
 
     @property
@@ -154,7 +154,10 @@ class CosmosWorldVector(VectorEnv[dict[str, Any], ndarray, ndarray]):
         return tuple(side_by_side({camera: frames[camera][i] for camera in frames}) for i in range(self.num_envs))
 
     def call(self, name: str) -> tuple[Any, ...]:
-        """``render()``, or the attribute ``name``, once for each world, as Gymnasium's other vector environments do."""
+        """``render()``, ``task_description`` (what is to be done in each episode, in words) or the attribute ``name``,
+        once for each world, as Gymnasium's other vector environments do."""
+        if name == "task_description":
+            return (self.task,) * self.num_envs if self._moment is None else tuple(self._moment.task)
         return self.render() if name == "render" else (getattr(self, name),) * self.num_envs
 
     def get_attr(self, name: str) -> tuple[Any, ...]:

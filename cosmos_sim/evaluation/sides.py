@@ -1,6 +1,5 @@
 """Policies, worlds and the simulator by name, as contenders and sides of an evaluation."""
 
-import difflib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -145,21 +144,6 @@ def twin_side(task: str, *, horizon: int, width: int | None = None) -> Side:
 def simulator_versions() -> dict[str, str]:
     """Versions of what decides, with a seed, where the simulator's episodes begin and go."""
     return {package: version(package) for package in ("robosuite", "mujoco")}
-
-
-def twin_task(task: str) -> str:
-    """The simulator's name of a world's ``task``, which may be that name or the instruction in words.
-
-    Raises :class:`ValueError` if the simulator has no such task.
-    """
-    from cosmos_sim.envs.twin.tasks import TASKS
-
-    names = {name: name for name in TASKS} | {spec.description: name for name, spec in TASKS.items()}
-    if task not in names:
-        near = difflib.get_close_matches(task, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"the simulator has no task {task!r}, only {', '.join(TASKS)}{hint}")
-    return names[task]
 
 
 def task_text(task: str) -> str:

@@ -42,7 +42,7 @@ class BlobWorld:
             positions = np.random.default_rng(0).uniform(-0.5, 0.5, (starts, 3)).astype(np.float32)
             positions[:, 2] = np.abs(positions[:, 2])
             seeds = 100 + 10 * np.arange(starts)
-            self.starts = Starts(frames=self.draw(positions), state=positions, seeds=seeds, task=self.spec.task)
+            self.starts = Starts(self.draw(positions), positions, seeds, tasks=(self.spec.task,) * starts)
 
     def draw(self, position: np.ndarray) -> Mapping[str, np.ndarray]:
         """One frame a camera, ``h w 3``, for every position of the leading axes."""

@@ -5,8 +5,8 @@ import pytest
 from blob_world import BlobWorld
 
 from cosmos_sim.data.starts import Starts
-from cosmos_sim.envs.starts import twin_task
 from cosmos_sim.envs.world import CosmosWorld
+from cosmos_sim.envs.world_vector import CosmosWorldVector
 from cosmos_sim.types import Episode
 
 
@@ -114,9 +114,59 @@ def test_starts_out_of_a_lerobot_dataset_are_its_episodes_first_frames(tmp_path)
         CosmosWorld(BlobWorld(), starts=str(tmp_path / "pushes"))
 
 
-def test_the_twins_tasks_are_known_by_name_and_in_words():
-    assert twin_task("Stack") == twin_task("stack the red cube on the green cube") == "Stack"
-    assert twin_task("fold the towel") == "fold the towel"
+def test_every_episode_is_told_the_task_of_its_start():
+    told = ("push", "pull", "push", "lift", "pull")
+    world = BlobWorld(has_success=False)
+    starts, asked = replace(world.starts, tasks=told), []
+
+    def reward_model(frames, proprioception, task):
+        asked.append((task, len(proprioception)))
+        assert frames["top"].shape[:2] == proprioception.shape[:2]
+        return np.full(proprioception.shape[:2], {"push": 0.1, "pull": 0.9, "lift": 0.4}[task])
+
+    env = CosmosWorld(world, starts=starts, reward_model=reward_model)
+    assert env.task_description == env.task == "push the blob"
+    assert [begin(env, seed)[1]["task"] for seed in range(5)] == list(told)
+    assert env.task_description == "pull"
+    saved = env.save_state()
+    assert env.step(env.action_space.sample())[4]["task"] == "pull"
+    begin(env, 3)
+    assert env.restore_state(saved)[1]["task"] == env.task_description == "pull"
+    assert env.branch(saved, np.zeros((3, 2, 3), np.float32)).success == pytest.approx(np.full((3, 2), 0.9))
+    assert asked == [("pull", 1), ("pull", 3)]
+
+    asked.clear()
+    envs = CosmosWorldVector(5, world, starts=starts, reward_model=reward_model, success_frames=1)
+    assert envs.call("task_description") == ("push the blob",) * 5
+    assert envs.reset(seed=0)[1]["task"].tolist() == list(told) == list(envs.get_attr("task_description"))
+    _, _, terminated, _, infos = envs.step(envs.action_space.sample())
+    assert infos["success_probability"] == pytest.approx([0.1, 0.9, 0.1, 0.4, 0.9])
+    assert terminated.tolist() == [False, True, False, False, True]
+    assert sorted(asked) == [("lift", 1), ("pull", 2), ("push", 2)]
+    envs.reset(seed=[0, 3, 0, 0, 0], options={"reset_mask": terminated})
+    assert envs.call("task_description") == ("push", "lift", "push", "lift", "push")
+
+
+def test_a_dataset_of_several_tasks_gives_each_start_its_own(tmp_path):
+    from cosmos_sim.data.lerobot import write_dataset
+
+    world = BlobWorld(cameras={"top": (32, 32)})
+    track = np.zeros((3, 3), np.float32)
+    episodes = [Episode(world.draw(track), track, track, task=task, fps=8.0) for task in ("push", "pull")]
+    write_dataset(episodes, tmp_path / "both")
+    env = CosmosWorld(world, starts=tmp_path / "both")
+    assert [begin(env, seed)[1]["task"] for seed in (0, 1, 2)] == ["push", "pull", "push"]
+
+
+def test_the_tabletops_starts_come_with_their_instructions():
+    from cosmos_sim.envs.starts import starts_from_twin
+    from cosmos_sim.envs.twin.env import CosmosTwin
+
+    twin = CosmosTwin("Tabletop")
+    told = tuple(twin.reset(seed=seed)[1]["task"] for seed in (1, 2))
+    twin.close()
+    assert told[0] != told[1]
+    assert starts_from_twin("Tabletop", [1, 2]).tasks == told
 
 
 def test_a_task_that_the_twin_does_not_have_is_named(blob):
@@ -138,7 +188,7 @@ def test_starts_out_of_the_twin_are_its_resets():
     world = CosmosWorld(BlobWorld(starts=None, task="lift the cube", cameras=cameras, **bounds), starts="twin")
     twin = CosmosTwin("Lift")
     listed = starts_from_twin("Lift", [4, 9])
-    assert listed.task == "lift the cube"
+    assert listed.tasks == ("lift the cube", "lift the cube")
     for i, seed in enumerate((4, 9)):
         expected, _ = twin.reset(seed=seed)
         for observation, info in (world.reset(seed=seed), world.reset(seed=1, options={"twin_seed": seed})):

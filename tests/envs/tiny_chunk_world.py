@@ -56,7 +56,7 @@ def tiny_chunk_world() -> PredictWorld:
         frames={camera: rng.integers(0, 256, (3, *size, 3), dtype=np.uint8) for camera, size in CAMERAS.items()},
         state=np.zeros((3, 0), np.float32),
         seeds=np.array([10, 11, 12]),
-        task=spec.task,
+        tasks=(spec.task,) * 3,
     )
     sampling = SamplingConfig(steps=1, solver="euler", guidance=0.0)
     config = PredictWorldConfig(spec, sampling)

@@ -40,6 +40,6 @@ def tiny_world(**spec) -> World:
         frames={camera: rng.integers(0, 256, (4, *size, 3), dtype=np.uint8) for camera, size in cameras.items()},
         state=rng.normal(size=(4, 3)).astype(np.float32),
         seeds=np.array([10, 11, 12, 13]),
-        task=spec.task,
+        tasks=(spec.task,) * 4,
     )
     return World(config, Tokenizer(tokenizer), model, starts=starts, card="# tiny\n", device="cpu", dtype="float32")

@@ -35,7 +35,7 @@ class HandWorld:
             horizon=12,
         )
         positions = np.random.default_rng(0).uniform(-0.3, 0.1, (6, 3)).astype(np.float32)
-        self.starts = Starts(self.draw(positions), positions, 40 + np.arange(6, dtype=np.int64), self.spec.task)
+        self.starts = Starts(self.draw(positions), positions, 40 + np.arange(6, dtype=np.int64), (self.spec.task,) * 6)
 
     def draw(self, position: np.ndarray) -> dict[str, np.ndarray]:
         frames = {}

@@ -82,7 +82,7 @@ def test_the_simulator_obeys_its_own_commands_and_frames_show_them():
         {"agentview": np.stack([o["pixels"]["agentview"] for o in begun])},
         np.stack([o["agent_pos"] for o in begun]),
         np.array(seeds),
-        "lift the cube",
+        ("lift the cube",) * len(seeds),
     )
     reader = untrained("agentview")
     result = counterfactual(Real(), starts, steps=3, twin="Lift", reader=reader)

@@ -8,9 +8,10 @@ import torch
 from hand_world import HandWorld, Riser
 
 from cosmos_sim.envs.held import HeldWorlds
+from cosmos_sim.envs.twin.tasks import find_task
 from cosmos_sim.evaluation.outcome import OutcomeStore, fingerprint
 from cosmos_sim.evaluation.run import Arena, Contender, Side
-from cosmos_sim.evaluation.sides import contenders, load_world, start_seeds, task_text, twin_task, world_side
+from cosmos_sim.evaluation.sides import contenders, load_world, start_seeds, task_text, world_side
 
 
 @pytest.fixture
@@ -62,10 +63,10 @@ def test_a_world_without_starts_is_named():
 
 
 def test_the_twin_knows_tasks_by_name_and_in_words():
-    assert twin_task("Lift") == twin_task("lift the cube") == "Lift"
+    assert find_task("Lift") is find_task("lift the cube")
     assert task_text("Lift") == task_text("lift the cube") == "lift the cube"
-    with pytest.raises(ValueError, match="did you mean 'lift the cube'"):
-        twin_task("lift the cubes")
+    with pytest.raises(ValueError, match="Did you mean 'lift the cube'"):
+        find_task("lift the cubes")
 
 
 def test_a_world_begins_from_the_starts_it_is_given():

@@ -100,7 +100,7 @@ def test_the_study_of_the_shipped_world(
     starts = world.starts.select(range(4))
     frames = {camera: np.repeat(images[:, None], 9, axis=1) for camera, images in starts.frames.items()}
     episodes = [
-        Episode({c: v[i] for c, v in frames.items()}, np.repeat(starts.state[i : i + 1], 9, 0), action, starts.task)
+        Episode({c: v[i] for c, v in frames.items()}, np.repeat(starts.state[i : i + 1], 9, 0), action, starts.tasks[i])
         for i in range(4)
     ]
     write_dataset(episodes, tmp_path / "real")

@@ -51,7 +51,7 @@ def recipe(store: EpisodeStore, *, others: Sequence[EpisodeStore] = (), **option
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("latent_run") / "run"
     store = EpisodeStore(dataset, cache=tmp_path_factory.getbasetemp() / "latent_cache")
-    config = TrainConfig(steps=300, lr=4e-3, warmup=10, ema=0.95, save_every=300, eval_every=300, device="cpu")
+    config = TrainConfig(steps=600, lr=4e-3, warmup=10, ema=0.95, save_every=600, eval_every=600, device="cpu")
     train(recipe(store, pairs=48, batch_size=16), config, out)
     return out / "export"
 
@@ -162,19 +162,19 @@ def test_actions_are_read_after_few_labels(trained: Path):
     model = LatentActions.from_pretrained(trained)
     assert model.figures["change_explained"] > 0.5
     assert model.figures["code_perplexity"] > 2
-    assert model.figures["translation_error"] < 0.75
+    assert model.figures["translation_error"] < 0.55
     assert model.figures["binary_accuracy"] > 0.9
     episode = pushed(1000)
     reading = model.read(episode.frames)
     assert reading.action.shape == reading.deviation.shape == (19, 4)
-    assert np.corrcoef(reading.action[:, :2].ravel(), episode.action[:-1, :2].ravel())[0, 1] > 0.6
+    assert np.corrcoef(reading.action[:, :2].ravel(), episode.action[:-1, :2].ravel())[0, 1] > 0.8
     backwards = {camera: frames[::-1] for camera, frames in episode.frames.items()}
     moved = model.read(backwards).action[::-1, :2]
-    assert np.corrcoef(moved.ravel(), -episode.action[:-1, :2].ravel())[0, 1] > 0.4
+    assert np.corrcoef(moved.ravel(), -episode.action[:-1, :2].ravel())[0, 1] > 0.7
 
 
 def test_codes_tell_the_motion(trained: Path):
-    """Codes were learned without any action; yet of two steps of one code the actions are alike."""
+    """Codes were learned without any action; yet a sum over the codes of a step tells its action in other episodes."""
     model = LatentActions.from_pretrained(trained)
     episodes = [pushed(seed) for seed in range(1000, 1030)]
     codes = np.concatenate([model.codes(episode.frames) for episode in episodes])
@@ -182,12 +182,11 @@ def test_codes_tell_the_motion(trained: Path):
     assert codes.shape == (30 * 19, 3)
     assert codes.min() >= 0
     assert codes.max() < model.net.config.codes == 15
-    explained = 0.0
-    for column in codes.T:
-        means = {code: moved[column == code].mean(0) for code in np.unique(column)}
-        rest = moved - np.stack([means[code] for code in column])
-        explained = max(explained, 1 - float((rest**2).sum() / ((moved - moved.mean(0)) ** 2).sum()))
-    assert explained > 0.3
+    drawn = np.concatenate([np.eye(15)[column] for column in codes.T], axis=1)
+    seen, others = slice(0, 15 * 19), slice(15 * 19, None)
+    weights = np.linalg.solve(drawn[seen].T @ drawn[seen] + 0.01 * np.eye(45), drawn[seen].T @ moved[seen])
+    rest, spread = moved[others] - drawn[others] @ weights, moved[others] - moved[seen].mean(0)
+    assert (rest**2).sum() < 0.65 * (spread**2).sum()
     large = {camera: video.repeat(2, axis=1).repeat(2, axis=2) for camera, video in episodes[0].frames.items()}
     assert (model.codes(large) == codes[:19]).mean() > 0.9
 

@@ -158,7 +158,7 @@ def test_guidance_by_text_keeps_the_actions():
 
 def test_a_folder_holds_all_of_it(made, tmp_path):
     text = seeded_noise((1, 3, 36), 9)
-    starts = Starts(frames=start(3), state=empty(3), seeds=np.arange(3), task=SPEC.task)
+    starts = Starts(frames=start(3), state=empty(3), seeds=np.arange(3), tasks=(SPEC.task,) * 3)
     kept = PredictWorld(
         CONFIG, tiny_wan(), dit(), context=text, starts=starts, card="A card.", device="cpu", dtype="float32"
     )

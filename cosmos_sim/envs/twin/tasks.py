@@ -99,9 +99,10 @@ def find_split(task: Task, split: str | None) -> str | None:
 
 
 def find_task(name: str) -> Task:
-    """The task called ``name``; a ``ValueError`` with a suggestion where there is none."""
-    if name in TASKS:
-        return TASKS[name]
-    close = difflib.get_close_matches(str(name), TASKS, n=1, cutoff=0.4)
+    """The task called ``name``, or described so in words; a ``ValueError`` with a suggestion where there is none."""
+    known = TASKS | {task.description: task for task in TASKS.values()}
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"Unknown task {name!r}; the twin has {', '.join(TASKS)}.{hint}")

@@ -162,7 +162,7 @@ def world_spec(clips: ClipSet, held_out: Sequence[ClipRef], config: PredictRecip
         frames={CAMERA: np.stack([clip.frames[0] for clip in shown])},
         state=np.zeros((len(shown), 0), np.float32),
         seeds=np.arange(len(shown), dtype=np.int64),
-        task=task,
+        tasks=tuple(clip.caption for clip in shown),
     )
     return spec, starts
 

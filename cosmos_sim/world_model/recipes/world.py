@@ -375,11 +375,12 @@ def instructed_by(store: EpisodeStore, words: WordsConfig) -> EpisodeStore:
 
 def spec_of(store: EpisodeStore, *, horizon: int) -> WorldSpec:
     """The spaces a dataset spans: an action is in [-1, 1] where it fills no more than that, states get a margin."""
+    tasks = sorted(set(store.tasks))
     low, high = store.action.min(0), store.action.max(0)
     unit = (low >= -1) & (high <= 1)
     margin = 0.5 * (store.state.max(0) - store.state.min(0)) + 0.1
     return WorldSpec(
-        task=store.tasks[0],
+        task=tasks[0] if len(tasks) == 1 else f"one of {len(tasks)} instructions",
         cameras=dict(store.cameras),
         action_low=tuple(np.where(unit, -1, low).tolist()),
         action_high=tuple(np.where(unit, 1, high).tolist()),
@@ -398,5 +399,5 @@ def first_frames(store: EpisodeStore, indices: Sequence[int]) -> Starts:
         frames={camera: np.stack([e.frames[camera][0] for e in episodes]) for camera in store.frames},
         state=np.stack([e.state[0] for e in episodes]),
         seeds=np.asarray(indices, dtype=np.int64),
-        task=store.tasks[0],
+        tasks=tuple(store.tasks[index] for index in indices),
     )
