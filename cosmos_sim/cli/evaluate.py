@@ -1,12 +1,10 @@
 """``cosmos-sim evaluate``."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from cosmos_sim.envs.rollout import Progress
-
-if TYPE_CHECKING:
-    from cosmos_sim.evaluation.report import Report
 
 
 def evaluate(
@@ -16,6 +14,7 @@ def evaluate(
     truth: Literal["twin", "none"] = "none",
     episodes: int | None = None,
     seeds: tuple[int, ...] | None = None,
+    split: str | None = None,
     out: Path = Path("report"),
     horizon: int | None = None,
     device: str | None = None,
@@ -35,6 +34,8 @@ def evaluate(
         truth: twin also runs the policies from the same starts in the simulator, and reports agreement.
         episodes: How many of the world's start frames to begin from; 10 by default.
         seeds: The start frames to begin from, by the seed that made them, in place of EPISODES.
+        split: Of the simulator's Tabletop: where start frames, made anew, and instructions are from, such as
+            unseen_objects; needs the truth of the twin.
         out: Folder for the report.
         horizon: Steps after which an episode is cut; the world's own by default.
         device: cpu, cuda, ...; a GPU where there is one by default.
@@ -45,34 +46,8 @@ def evaluate(
         min_trust: A success counts only where trust was not below this for 4 frames in a row, in the part of the
             report that takes trust into account; 0.3 by default. Episodes stay the same.
     """
-    from cosmos_sim.evaluation.table import text_report
-
-    try:
-        report = _run(
-            policies, world, truth, episodes, seeds, out, horizon, device, sampling_steps, batch, trust, min_trust
-        )
-    except KeyboardInterrupt:
-        print(f"\nstopped; what is done is kept in {out / 'episodes'}, and the same command goes on from there")
-        raise
-    print(text_report(report))
-    print(f"\nreport: {out / 'report.html'}\ndata:   {out / 'report.json'}")
-
-
-def _run(
-    policies: tuple[str, ...],
-    world: tuple[str, ...],
-    truth: Literal["twin", "none"],
-    episodes: int | None,
-    seeds: tuple[int, ...] | None,
-    out: Path,
-    horizon: int | None,
-    device: str | None,
-    sampling_steps: int | None,
-    batch: int,
-    trust: str,
-    min_trust: float | None,
-) -> "Report":
     from cosmos_sim.data.pretrained import shipped
+    from cosmos_sim.envs.starts import starts_from_twin
     from cosmos_sim.envs.trust import TrustRule
     from cosmos_sim.envs.twin.tasks import find_task
     from cosmos_sim.evaluation.evaluate import Study, run_study
@@ -86,6 +61,7 @@ def _run(
         twin_side,
         world_side,
     )
+    from cosmos_sim.evaluation.table import text_report
 
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
@@ -110,23 +86,30 @@ def _run(
         raise ValueError(f"min_trust={min_trust} would be ignored: no world has calibrated inverse dynamics")
     steps = first.spec.horizon if horizon is None else horizon
     task = find_task(first.spec.task).name if truth == "twin" else None
+    begin = start_seeds(worlds, episodes=episodes, seeds=seeds)
+    if split is not None and task is None:
+        raise ValueError(f"split={split!r} would be ignored without truth='twin'")
+    starts = None if split is None or task is None else starts_from_twin(task, begin, split=split)
     study = Study(
         contenders=contenders(names, device=first.device.type),
         worlds=[
-            world_side(name, found, content, horizon=steps, width=batch, trust=judges[name])
+            world_side(
+                name, found, content, horizon=steps, width=batch, twin_starts=starts, split=split, trust=judges[name]
+            )
             for name, (found, content) in loaded.items()
         ],
-        truth=None if task is None else twin_side(task, horizon=steps),
-        seeds=start_seeds(worlds, episodes=episodes, seeds=seeds),
+        truth=None if task is None else twin_side(task, horizon=steps, split=split),
+        seeds=begin,
         task=task_text(first.spec.task),
         horizon=steps,
-        replay=None if task is None else lambda outcomes: replays(task, outcomes, cache=out / "replays.json"),
+        replay=None if task is None else partial(replays, task, split=split, cache=out / "replays.json"),
         trust=rule,
     )
     settings = {
         "policies": list(names),
         "world": list(world),
         "truth": truth,
+        "split": split,
         "horizon": steps,
         "device": str(first.device),
         "precision": str(first.dtype).removeprefix("torch."),
@@ -135,8 +118,14 @@ def _run(
         "trust": trust,
         "min_trust": None if rule is None else rule.minimum,
     }
-    with _Bars() as bars:
-        return run_study(study, out, settings=settings, watch=bars)
+    try:
+        with _Bars() as bars:
+            report = run_study(study, out, settings=settings, watch=bars)
+    except KeyboardInterrupt:
+        print(f"\nstopped; what is done is kept in {out / 'episodes'}, and the same command goes on from there")
+        raise
+    print(text_report(report))
+    print(f"\nreport: {out / 'report.html'}\ndata:   {out / 'report.json'}")
 
 
 class _Bars:

@@ -61,7 +61,7 @@ class HeldWorlds(CosmosWorldVector):
         )
 
 
-def held_twins(num_envs: int, task: str, *, horizon: int | None = None) -> AsyncVectorEnv:
+def held_twins(num_envs: int, task: str, *, horizon: int | None = None, split: str | None = None) -> AsyncVectorEnv:
     """Simulators of ``task``, each in a process of its own, that wait at the end of their episodes.
 
     The processes are started afresh, since forked ones would inherit locks and graphics contexts that they cannot use.
@@ -73,7 +73,7 @@ def held_twins(num_envs: int, task: str, *, horizon: int | None = None) -> Async
 
         if multiprocessing.parent_process() is not None:  # the vector environment makes one here too, to ask its spaces
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return HoldAtEnd(CosmosTwin(task, horizon=horizon))
+        return HoldAtEnd(CosmosTwin(task, horizon=horizon, split=split))
 
     os.environ.setdefault("MUJOCO_GL", "egl")
     return AsyncVectorEnv([make] * num_envs, context="spawn", autoreset_mode=AutoresetMode.DISABLED)

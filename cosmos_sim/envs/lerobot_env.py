@@ -83,11 +83,13 @@ class CosmosWorldEnv(EnvConfig):
 class CosmosTwinEnv(EnvConfig):
     """``--env.type=cosmos_twin``: the simulator, for the same evaluation in the world's truth.
 
-    ``task`` and ``episode_length`` (its ``horizon``) are arguments of
-    :class:`~cosmos_sim.envs.twin.env.CosmosTwin`. Actions are clipped to its bounds.
+    ``task``, ``split`` (of ``Tabletop``) and ``episode_length`` (its ``horizon``) are arguments of
+    :class:`~cosmos_sim.envs.twin.env.CosmosTwin`. Policies are told each episode's own instruction. Actions are clipped
+    to its bounds.
     """
 
     task: str | None = "Lift"
+    split: str | None = None
     episode_length: int | None = None
 
     def __post_init__(self) -> None:
@@ -100,7 +102,12 @@ class CosmosTwinEnv(EnvConfig):
 
     @property
     def gym_kwargs(self) -> dict[str, Any]:
-        return {"task": self.task, "horizon": self.episode_length, "render_mode": "rgb_array"}
+        return {
+            "task": self.task,
+            "split": self.split,
+            "horizon": self.episode_length,
+            "render_mode": "rgb_array",
+        }
 
     def create_envs(self, n_envs: int, use_async_envs: bool = False) -> dict[str, dict[int, VectorEnv]]:
         """``n_envs`` simulators, each in its own process if ``use_async_envs``."""

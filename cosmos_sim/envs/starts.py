@@ -73,9 +73,9 @@ class TwinStarts:
         self._twin.close()
 
 
-def starts_from_twin(task: str, seeds: Sequence[int]) -> Starts:
+def starts_from_twin(task: str, seeds: Sequence[int], *, split: str | None = None) -> Starts:
     """The simulator's observations after ``reset(seed)`` for each of ``seeds``; ``task`` by its name or in words."""
-    twin = gymnasium.make("CosmosTwin-v0", task=task)
+    twin = gymnasium.make("CosmosTwin-v0", task=task, split=split)
     try:
         return _reset_twin(twin, seeds)
     finally:

@@ -85,11 +85,13 @@ def world_side(
     horizon: int,
     width: int,
     twin_starts: Starts | None = None,
+    split: str | None = None,
     trust: Path | None = None,
 ) -> Side:
     """A learned world; every episode begins from the start frame that its seed made in the simulator.
 
-    Start frames are those shipped with the world, or ``twin_starts``, which this machine's simulator has made.
+    Start frames are those shipped with the world, or ``twin_starts``, which this machine's simulator has made (of
+    Tabletop, from its ``split``).
     ``trust`` is the folder of calibrated inverse dynamics that judge the frames; they do not change the episodes.
     """
     judge = None if trust is None else Trust.from_pretrained(trust, device=world.device)
@@ -113,20 +115,20 @@ def world_side(
         "device": world.device.type,
         "dtype": str(world.dtype),
         "sampling_steps": len(world.times) - 1,
-        "starts": "world" if twin_starts is None else simulator_versions(),
+        "starts": "world" if twin_starts is None else _begun_by(split),
     }
     if trust is not None:
         identity["trust"] = fingerprint(trust)
     return Side(_called(Path(name)), identity, world.spec.fps, width, make, options)
 
 
-def twin_side(task: str, *, horizon: int, width: int | None = None) -> Side:
-    """The simulator of ``task``, in as many processes as there are cores."""
+def twin_side(task: str, *, horizon: int, width: int | None = None, split: str | None = None) -> Side:
+    """The simulator of ``task``, in as many processes as there are cores; ``split`` is Tabletop's."""
 
     def make(count: int) -> VectorEnv:
         from cosmos_sim.envs.held import held_twins
 
-        return held_twins(count, task, horizon=horizon)
+        return held_twins(count, task, horizon=horizon, split=split)
 
     from cosmos_sim.envs.twin.simulation import FPS
 
@@ -136,14 +138,15 @@ def twin_side(task: str, *, horizon: int, width: int | None = None) -> Side:
         "task": task,
         "cosmos_sim": cosmos_sim.__version__,
         "horizon": horizon,
-        **simulator_versions(),
+        **_begun_by(split),
     }
     return Side("twin", identity, FPS, min(width or cores, 32), make, processes=True)
 
 
-def simulator_versions() -> dict[str, str]:
-    """Versions of what decides, with a seed, where the simulator's episodes begin and go."""
-    return {package: version(package) for package in ("robosuite", "mujoco")}
+def _begun_by(split: str | None) -> dict[str, str]:
+    """What decides, with a seed, where the simulator's episodes begin and go."""
+    versions = {package: version(package) for package in ("robosuite", "mujoco")}
+    return versions if split is None else versions | {"split": split}
 
 
 def task_text(task: str) -> str:

@@ -127,6 +127,19 @@ def test_the_twin_is_a_lerobot_environment_too(plugin):
     env.close()
 
 
+def test_lerobot_tells_the_tabletops_policies_what_to_do(plugin):
+    from lerobot.envs.factory import make_env_config
+
+    env = make_env_config("cosmos_twin", task="Tabletop", split="unseen_objects").create_envs(2)["cosmos_twin"][0]
+    _, info = env.reset(seed=[3, 4])
+    assert env.call("task_description") == tuple(info["task"])
+    assert env.call("split") == ("unseen_objects", "unseen_objects")
+    assert len(set(info["task"])) == 2
+    env.close()
+    with pytest.raises(ValueError, match="'Lift' is always the same task and has no split 'unseen_objects'"):
+        make_env_config("cosmos_twin", split="unseen_objects").create_envs(1)
+
+
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     """A reward classifier with random weights on a random ResNet, and what LeRobot saves of it."""
