@@ -45,7 +45,11 @@ VARIANTS = (
     Variant("clean-context", "no noise on the context", recipe={"context_level": 0.0}),
     Variant("context-2", "2 frames of context", dynamics={"context": 2}),
     Variant("context-8", "8 frames of context", dynamics={"context": 8}),
-    Variant("action-channels", "actions as channels of the input", dit={"action_injection": "channels"}),
+    Variant(
+        "action-channels",
+        "actions as channels of the input",
+        dit={"action_injection": "channels", "action_dim": 1},  # of a number that Dynamics knows
+    ),
     Variant("drawn-times", "no share of pure noise", recipe={"times": TimeDistribution()}, sampling_steps=(1, 2, 4)),
     Variant("plain-loss", "changing pixels weigh as others", recipe={"foreground": 1.0}),
     Variant("plain-draw", "all windows drawn alike", recipe={"busy": 1.0}),
