@@ -4,9 +4,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
-from cosmos_sim.cli.train._stages import NETWORK, STAGE, changed_stage, check_size, embedded, stage_defaults
+from cosmos_sim.cli.train._stages import (
+    FLAT,
+    NETWORK,
+    ClipOptions,
+    LossOptions,
+    StageOptions,
+    check_size,
+    embedded,
+    stage_defaults,
+)
 from cosmos_sim.training import TrainConfig
 
 if TYPE_CHECKING:
@@ -24,34 +31,15 @@ def control(
     out: Path,
     init: Path | None = None,
     tokenizer: Path | None = None,
-    stage: str = STAGE,
     network: str = NETWORK,
     blocks: int | None = None,
     variants: int = 4,
-    size: str | None = None,
-    frames: int | None = None,
-    fps: float | None = None,
-    images: float | None = None,
-    known: tuple[float, ...] | None = None,
-    shift: float | None = None,
-    high_noise: float = 0.05,
-    rare: float = 0.0,
-    text_dropout: float | None = None,
-    batch_size: int | None = None,
-    cameras: tuple[str, ...] = (),
-    side_by_side: bool = False,
-    every: int | None = None,
-    held_out: float = 0.1,
     text_encoder: str | None = None,
     prompt_cache: Path = Path("~/.cache/cosmos-sim/prompts"),
-    known_time: float | None = None,
-    eval_clips: int = 16,
-    samples: int = 2,
-    sample_steps: int = 20,
-    sample_guidance: float | None = None,
-    cache: Path | None = None,
-    workers: int = 4,
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
+    stage: Annotated[StageOptions, FLAT] = StageOptions(),  # noqa: B008
+    clip: Annotated[ClipOptions, FLAT] = ClipOptions(),  # noqa: B008
+    loss: Annotated[LossOptions, FLAT] = LossOptions(),  # noqa: B008
+    train: Annotated[TrainConfig, FLAT] = TrainConfig(),  # noqa: B008
 ) -> None:
     """Train a control branch of Cosmos-Transfer2.5 beside a Predict2.5 network, which stays as it is.
 
@@ -65,41 +53,19 @@ def control(
         out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
         init: a branch for BASE to go on from, in any format that convert reads.
         tokenizer: folder of the Wan2.1 VAE or of a small tokenizer; the one in BASE by default.
-        stage: how the network was trained, as of train predict. It says what is None below.
         network: the network's size: predict2.5-2b, predict2.5-14b or small.
         blocks: of the branch, at most; 4 by default, or those of INIT.
         variants: different control videos of a clip, of edges, blur and segments.
-        size: HEIGHT,WIDTH in pixels in place of the stage's sizes; the shift follows.
-        frames: frames of a video; 1 for images alone.
-        fps: frame rate that videos are brought to; their own by default.
-        images: share of the steps whose batch is images.
-        known: probabilities that a video begins from 0, 1, 2, ... given latents.
-        shift: of the training times towards noise.
-        high_noise: share of the samples drawn from the top 2% of noise.
-        rare: how much more latents count that are unlike the rest of their frame, such as a small object's: from 0, as
-            in the original, to 1.
-        text_dropout: share of the samples whose text is left out; 1 trains without captions.
-        batch_size: samples in a batch, over all processes.
-        cameras: which cameras of a robot's data; all by default.
-        side_by_side: show an episode's cameras next to each other; otherwise each is a video of its own.
-        every: frames from the beginning of a clip to that of the next in a video; by default clips touch.
-        held_out: share of the videos kept from training, for the figures.
         text_encoder: folder or hub id of Cosmos-Reason1; a network that was trained with words holds its own encoder.
         prompt_cache: folder where embeddings of captions are kept.
-        known_time: noise level told for given frames; 1e-4 for the post-trained 2B, else none.
-        eval_clips: held-out clips that the loss is measured on, with and without the control.
-        samples: held-out clips that sample videos are made of.
-        sample_steps: sampling steps of these.
-        sample_guidance: strength of their guidance by text; 7 by default.
-        cache: folder of latents and of what is known of files; beside ``out`` by default.
-        workers: threads that decode clips and make control videos.
+        stage: what is trained and how.
+        clip: on which clips.
+        loss: what weighs, and what is shown.
         train: how to train.
     """
     from dataclasses import replace
 
     from cosmos_sim.cli.train._provenance import of_run
-    from cosmos_sim.data.clips import ClipSet
-    from cosmos_sim.data.sources import open_source
     from cosmos_sim.training import train as run
     from cosmos_sim.world_model.control import ControlConfig
     from cosmos_sim.world_model.recipes.control import ControlRecipe
@@ -110,19 +76,9 @@ def control(
     from cosmos_sim.world_model.words import find_words
 
     extract = _extractor(control)
-    chosen = changed_stage(
-        stage,
-        size,
-        frames=frames,
-        fps=fps,
-        images=images,
-        known=known,
-        shift=shift,
-        text_dropout=text_dropout,
-        batch_size=batch_size,
-    )
+    chosen = stage.chosen()
     if chosen.actions:
-        raise ValueError(f"stage={stage!r} is of data with actions, which no control branch is trained on")
+        raise ValueError(f"stage={stage.stage!r} is of data with actions, which no control branch is trained on")
     words = find_words(base)
     if words is not None and text_encoder is not None:
         raise ValueError(f"text_encoder={text_encoder} would be ignored: {base} holds its own")
@@ -133,18 +89,9 @@ def control(
     begun = None if init is None else _begun(init, base, control)
     if init is not None and blocks is not None:
         raise ValueError(f"blocks={blocks} would be ignored: {init} has its own")
-    cache = cache or out.parent / "cache"
-    clips = ClipSet(
-        [open_source(path, cameras=cameras or None, side_by_side=side_by_side) for path in data],
-        frames=chosen.frames,
-        fps=chosen.fps,
-        sizes=chosen.sizes,
-        cache=cache,
-        captions=words is not None or text_encoder is not None,
-        annotations=extract.annotated,
-        held_out=held_out,
-        every=every,
-    )
+    cache = clip.cache or out.parent / "cache"
+    read = words is not None or text_encoder is not None
+    clips = clip.clips(data, chosen, cache=cache, captions=read, annotations=extract.annotated)
     recipe = ControlRecipe(
         ControlRecipeConfig(
             data=tuple(map(str, data)),
@@ -153,13 +100,7 @@ def control(
             stage=replace(chosen, rope_ratio=None),
             init=str(base),
             text=text_encoder if words is None else WORDS,
-            high_noise=high_noise,
-            rare=rare,
-            known_time=known_time,
-            eval_clips=eval_clips,
-            samples=samples,
-            sample_steps=sample_steps,
-            sample_guidance=sample_guidance,
+            **vars(loss),
             control=control,
             branch=ControlConfig.beside(start.config, blocks=4 if blocks is None else blocks)
             if begun is None
@@ -177,9 +118,9 @@ def control(
             words or text_encoder, clips.captions(), start.config, cache=prompt_cache, device=train.device
         ),
         seed=train.seed,
-        workers=workers,
+        workers=clip.workers,
         provenance={
-            "stage": stage,
+            "stage": stage.stage,
             "data": f"{', '.join(path.name for path in data)}: {len(clips)} clips",
             **of_run(train),
         },

@@ -4,9 +4,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
-from cosmos_sim.cli.train._stages import NETWORK, STAGE, changed_stage, check_size, embedded, stage_defaults
+from cosmos_sim.cli.train._stages import (
+    FLAT,
+    NETWORK,
+    ClipOptions,
+    LossOptions,
+    StageOptions,
+    check_size,
+    embedded,
+    stage_defaults,
+)
 from cosmos_sim.training import TrainConfig
 
 if TYPE_CHECKING:
@@ -20,28 +27,13 @@ def predict(
     data: tuple[Path, ...],
     tokenizer: Path,
     out: Path,
-    stage: str = STAGE,
     network: str = NETWORK,
     init: Path | None = None,
     width: int | None = None,
     blocks: int | None = None,
     heads: int | None = None,
-    size: str | None = None,
-    frames: int | None = None,
-    fps: float | None = None,
-    images: float | None = None,
-    known: tuple[float, ...] | None = None,
-    shift: float | None = None,
-    high_noise: float = 0.05,
-    rare: float = 0.0,
-    text_dropout: float | None = None,
-    batch_size: int | None = None,
-    cameras: tuple[str, ...] = (),
-    side_by_side: bool = False,
     stride_actions: Literal["sum", "last"] | None = None,
     normalise_actions: bool | None = None,
-    every: int | None = None,
-    held_out: float = 0.1,
     text_encoder: str | None = None,
     prompt_cache: Path = Path("~/.cache/cosmos-sim/prompts"),
     prepare_text: bool = False,
@@ -49,14 +41,10 @@ def predict(
     rank: int | None = None,
     alpha: float | None = None,
     targets: tuple[str, ...] = (),
-    known_time: float | None = None,
-    eval_clips: int = 16,
-    samples: int = 2,
-    sample_steps: int = 20,
-    sample_guidance: float | None = None,
-    cache: Path | None = None,
-    workers: int = 4,
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
+    stage: Annotated[StageOptions, FLAT] = StageOptions(),  # noqa: B008
+    clip: Annotated[ClipOptions, FLAT] = ClipOptions(),  # noqa: B008
+    loss: Annotated[LossOptions, FLAT] = LossOptions(),  # noqa: B008
+    train: Annotated[TrainConfig, FLAT] = TrainConfig(),  # noqa: B008
 ) -> None:
     """Train a Cosmos-Predict2.5 network, from nothing or from a checkpoint, on videos or on a robot's data.
 
@@ -68,29 +56,13 @@ def predict(
         tokenizer: folder of the Wan2.1 VAE, or of a small tokenizer that ``cosmos-sim train tokenizer`` exported, or of
             a small world, which holds one.
         out: where checkpoints, curves, sample videos and, at the end, ``export`` go; a started run resumes.
-        stage: image-256p, 256p, 480p, 720p, text2world, cooldown, sft or action. It says what is None below.
         network: predict2.5-2b, predict2.5-14b or small; with init the size of that checkpoint.
         init: a checkpoint to begin from, in any format that convert reads, or a Predict2.5 world's folder.
         width: width of a small network; 256 by default.
         blocks: its number of blocks; 6 by default.
         heads: its attention heads; 4 by default.
-        size: HEIGHT,WIDTH in pixels in place of the stage's sizes; the shift follows.
-        frames: frames of a video; 1 for images alone.
-        fps: frame rate that videos are brought to; their own by default.
-        images: share of the steps whose batch is images.
-        known: probabilities that a video begins from 0, 1, 2, ... given latents.
-        shift: of the training times towards noise.
-        high_noise: share of the samples drawn from the top 2% of noise.
-        rare: how much more latents count that are unlike the rest of their frame, such as a small object's: from 0, as
-            in the original, to 1.
-        text_dropout: share of the samples whose text is left out; 1 trains without captions.
-        batch_size: samples in a batch, over all processes.
-        cameras: which cameras of a robot's data; all by default.
-        side_by_side: show an episode's cameras next to each other; otherwise each is a video of its own.
         stride_actions: what becomes of a robot's actions between two frames at a lower rate.
         normalise_actions: bring actions to zero mean and unit variance; by default all but Bridge's, which are scaled.
-        every: frames from the beginning of a clip to that of the next in a video; by default clips touch.
-        held_out: share of the videos kept from training, for the figures.
         text_encoder: what encodes captions: words, which needs no weights, for small networks; or the folder or hub id
             of Cosmos-Reason1.
         prompt_cache: folder where embeddings of captions are kept.
@@ -99,18 +71,12 @@ def predict(
         rank: of the adapter; 32 by default.
         alpha: numerator of its scale; 32 by default.
         targets: ends of the names of the layers that get one; all projections of attention and MLP by default.
-        known_time: noise level told for given frames; 1e-4 for the post-trained 2B, else none.
-        eval_clips: held-out clips that the loss is measured on.
-        samples: held-out clips that sample videos are made of.
-        sample_steps: sampling steps of these.
-        sample_guidance: strength of their guidance by text; 7 by default.
-        cache: folder of latents and of what is known of files; beside ``out`` by default.
-        workers: threads that decode clips.
+        stage: what is trained and how.
+        clip: on which clips.
+        loss: what weighs, and what is shown.
         train: how to train.
     """
     from cosmos_sim.cli.train._provenance import of_run
-    from cosmos_sim.data.clips import ClipSet
-    from cosmos_sim.data.sources import open_source
     from cosmos_sim.training import train as run
     from cosmos_sim.world_model.reason1 import Reason1Config
     from cosmos_sim.world_model.recipes.predict import PredictRecipe
@@ -121,17 +87,7 @@ def predict(
     from cosmos_sim.world_model.rope import resolution_ratio
     from cosmos_sim.world_model.tokenizer_folder import open_tokenizer
 
-    chosen = changed_stage(
-        stage,
-        size,
-        frames=frames,
-        fps=fps,
-        images=images,
-        known=known,
-        shift=shift,
-        text_dropout=text_dropout,
-        batch_size=batch_size,
-    )
+    chosen = stage.chosen()
     adaptation = _adapter(adapter, rank, alpha, targets)
     codec = open_tokenizer(tokenizer)
     words = words_for(init) if text_encoder == WORDS else None
@@ -139,21 +95,8 @@ def predict(
         raise ValueError(f"prepare_text would do nothing: text_encoder is {text_encoder}")
     embedding = None if text_encoder is None else Reason1Config.width if words is None else words.width
     config = _network(network, init, (width, blocks, heads), codec, embedding)
-    cache = cache or out.parent / "cache"
-    clips = ClipSet(
-        [
-            open_source(path, cameras=cameras or None, side_by_side=side_by_side, stride_actions=stride_actions)
-            for path in data
-        ],
-        frames=chosen.frames,
-        fps=chosen.fps,
-        sizes=chosen.sizes,
-        cache=cache,
-        actions=chosen.actions,
-        captions=text_encoder is not None,
-        held_out=held_out,
-        every=every,
-    )
+    cache = clip.cache or out.parent / "cache"
+    clips = clip.clips(data, chosen, cache=cache, captions=text_encoder is not None, stride_actions=stride_actions)
     row = None
     if clips.action_dim is not None:
         row = row_width(config, codec, frames=chosen.frames, action_dim=clips.action_dim)
@@ -175,13 +118,7 @@ def predict(
             adapter=adaptation,
             text=text_encoder,
             normalise_actions=chosen.actions and not bridge if normalise_actions is None else normalise_actions,
-            high_noise=high_noise,
-            rare=rare,
-            known_time=known_time,
-            eval_clips=eval_clips,
-            samples=samples,
-            sample_steps=sample_steps,
-            sample_guidance=sample_guidance,
+            **vars(loss),
         ),
         clips,
         codec,
@@ -189,9 +126,9 @@ def predict(
         cache=cache / "latents",
         captions=captions,
         seed=train.seed,
-        workers=workers,
+        workers=clip.workers,
         provenance={
-            "stage": stage,
+            "stage": stage.stage,
             "data": f"{', '.join(path.name for path in data)}: {len(clips)} clips",
             **of_run(train),
         },
