@@ -31,7 +31,7 @@ def test_a_hundred_steps_of_the_shipped_world(
     starts = Starts.load(shipped("world")["lift"] / "starts.safetensors")
     halves = [starts.select(range(k, k + 4)) for k in (0, 4)]
     action = np.zeros((4, 7), np.float32)
-    write_dataset([Episode(s.frames, s.state, action, s.task) for s in halves], tmp_path / "real")
+    write_dataset([Episode(s.frames, s.state, action, s.tasks[0]) for s in halves], tmp_path / "real")
     net = PoseNet(PoseReaderConfig(tuple(starts.frames), resolution=32, width=4, features=8))
     (tmp_path / "reader").mkdir()
     PoseReader(net, figures={"median_mm": 1.0, "p90_mm": 2.0, "frames": 3.0}).write(tmp_path / "reader")

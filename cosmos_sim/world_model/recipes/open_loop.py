@@ -32,14 +32,14 @@ def open_loop_figures(world: World, episodes: Sequence[Episode], *, steps: Seque
     begin = world.reset({camera: frames[:, 0] for camera, frames in real.items()}, states[:, 0], seeds)
     _, imagined = world.step(begin, actions)
     negated = None if world.config.words is not None else world.step(begin, -actions[:, : min(steps)])[1]
+    ceiling = world.reconstruct(real)
     figures: dict[str, float] = {}
     for camera, frames in real.items():
-        ceiling = world.reconstruct(real)[camera]
         for n in steps:
             truth = frames[:, n]
             figures[f"psnr_{n}/{camera}"] = psnr(truth=truth, estimate=imagined.frames[camera][:, n - 1])
             figures[f"psnr_{n}_copy/{camera}"] = psnr(truth=truth, estimate=frames[:, 0])
-            figures[f"psnr_{n}_ceiling/{camera}"] = psnr(truth=truth, estimate=ceiling[:, n])
+            figures[f"psnr_{n}_ceiling/{camera}"] = psnr(truth=truth, estimate=ceiling[camera][:, n])
         if negated is not None:
             n = min(steps)
             wrong = psnr(truth=frames[:, n], estimate=negated.frames[camera][:, n - 1])
