@@ -20,7 +20,7 @@ from cosmos_sim.training.loop import train
 from cosmos_sim.types import Episode
 from cosmos_sim.world_model.dynamics import SMALL_DIT, Dynamics, DynamicsConfig, History
 from cosmos_sim.world_model.inverse_dynamics import InverseDynamics, InverseDynamicsConfig, InverseDynamicsNet
-from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig, instructed_by
+from cosmos_sim.world_model.recipes.world import WorldRecipe, WorldRecipeConfig, first_frames, instructed_by, spec_of
 from cosmos_sim.world_model.tokenizer import Tokenizer, TokenizerConfig
 from cosmos_sim.world_model.world import World
 
@@ -213,3 +213,11 @@ def test_the_commands_train_it_from_a_world_of_actions_and_dream(
     info = dataset_info(tmp_path / "dreams")
     assert (info.episodes, set(info.tasks)) == (4, set(WAYS))
     assert all(len(episode) == 9 for episode in read_episodes(info.path))
+
+
+def test_a_world_of_several_instructions_says_so_and_its_starts_keep_theirs(tmp_path: Path):
+    write_dataset([pushed(0), pushed(1), pushed(2)], tmp_path / "data")
+    store = EpisodeStore(tmp_path / "data", cache=tmp_path)
+    assert spec_of(store, horizon=9).task == "one of 2 instructions"
+    left, right = WAYS
+    assert first_frames(store, [1, 2]).tasks == (right, left)

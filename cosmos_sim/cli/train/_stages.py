@@ -43,7 +43,7 @@ class StageOptions:
     """A stage of the paper, and what is otherwise."""
 
     stage: str = STAGE
-    """What is trained how: image-256p, 256p, 480p, 720p, text2world, cooldown, sft or action. It decides on None."""
+    """Of image-256p, 256p, 480p, 720p, text2world, cooldown, sft and action. It sets whatever is None below."""
     size: str | None = None
     """HEIGHT,WIDTH in pixels in place of the stage's sizes; the shift follows."""
     frames: int | None = None
