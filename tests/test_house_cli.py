@@ -102,6 +102,16 @@ def test_mistakes_are_told_in_a_line(
     assert streams.out == ""
 
 
+def test_ends_in_silence_where_nobody_reads_on() -> None:
+    command = [sys.executable, "-m", "cosmos_sim.cli", "train", "world", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_traceback_on_request(toys: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="weight"):
         main(["--debug", "pick-up", "--what", "cube", "--weight", "7"], tree=toys)

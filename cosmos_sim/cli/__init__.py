@@ -6,6 +6,7 @@ the first line of its docstring, read from the source, so that asking for help i
 """
 
 import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -26,7 +27,8 @@ def main(argv: Sequence[str] | None = None, *, tree: Group | None = None) -> Non
 
     Raises:
         SystemExit: with code 2 for a mistake of the user (unknown command, bad option, ``ValueError`` or ``OSError``
-            from the command, told in one line), 130 when interrupted.
+            from the command, told in one line), 130 when interrupted, 141 when nobody reads what is printed any more
+            (``| head``).
     """
     tokens = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("COSMOS_SIM_DEBUG", "") not in ("", "0")
@@ -42,6 +44,8 @@ def main(argv: Sequence[str] | None = None, *, tree: Group | None = None) -> Non
         print(f"\n{PROGRAM}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except (ValueError, OSError, FloatingPointError) as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            raise SystemExit(141) from None
         if debug:
             raise
         print(f"{PROGRAM}: error: {one_line(error)} (traceback: {PROGRAM} --debug ...)", file=sys.stderr)
@@ -90,6 +94,16 @@ def group_help(group: Group) -> str:
     lines = [f"  {name:<{width}}  {child.summary}" for name, child in group.children.items()]
     text = "\n".join([f"usage: {program(group)} COMMAND ...", "", group.summary, "", "commands:", *lines])
     return text if group.path else f"{text}\n{OPTIONS}"
+
+
+def nobody_reads() -> bool:
+    """Whether the other end of standard output is gone; what is left to print then goes nowhere."""
+    output, poll = 1, select.poll()
+    poll.register(output, 0)  # an error is told in any case
+    gone = bool(poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone
 
 
 def one_line(error: Exception) -> str:
