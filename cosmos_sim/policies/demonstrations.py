@@ -66,6 +66,8 @@ class Demonstrations:
     """Index of the last step of the episode that each step belongs to."""
     task: Int64[Tensor, " n"]
     """Which of ``tasks`` each step does."""
+    dataset: Int64[Tensor, " n"]
+    """Which of the joined datasets each step is of; 0 where there is one."""
     tasks: tuple[str, ...]
     """What the chosen episodes were told to do, each text once."""
     train_rows: Int64[Tensor, " m"]
@@ -142,6 +144,7 @@ def load_demonstrations(selection: Selection, *, cameras: tuple[str, ...], resol
         action=action,
         last=last,
         task=task,
+        dataset=torch.zeros(steps, dtype=torch.int64),
         tasks=tuple(tasks),
         train_rows=torch.cat([part for place, part in enumerate(rows) if place not in kept]),
         held_out_rows=torch.cat([torch.zeros(0, dtype=torch.int64), *(rows[place] for place in kept)]),
@@ -174,6 +177,7 @@ def joined(parts: Sequence[Demonstrations]) -> Demonstrations:
         action=torch.cat([part.action for part in parts]),
         last=torch.cat([part.last + start for part, start in zip(parts, starts, strict=True)]),
         task=torch.cat(renamed),
+        dataset=torch.cat([torch.full_like(part.task, place) for place, part in enumerate(parts)]),
         tasks=tuple(tasks),
         train_rows=torch.cat([part.train_rows + start for part, start in zip(parts, starts, strict=True)]),
         held_out_rows=torch.cat([part.held_out_rows + start for part, start in zip(parts, starts, strict=True)]),

@@ -1,5 +1,6 @@
 """How a policy is trained on demonstrations: the recipe that :func:`cosmos_sim.training.train` runs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
@@ -41,6 +42,9 @@ class PolicyConfig:
     selection: Selection | tuple[Selection, ...]
     """Of one dataset, or of several that are learned from alike."""
     model: ModelConfig
+    shares: tuple[float, ...] | None = None
+    """How often each dataset's steps are learned from, relative to the others'; all steps alike without. DreamGen takes
+    recorded and imagined ones equally often."""
     batch_size: int = 64
     jitter: float = 0.1
     """Largest change of an image's contrast (as a factor) and brightness (of 1) in training; 0 leaves images alone."""
@@ -52,6 +56,11 @@ class PolicyConfig:
     """Draws the initial weights."""
 
     def __post_init__(self) -> None:
+        datasets = len(self.selection) if isinstance(self.selection, tuple) else 1
+        if self.shares is not None and len(self.shares) != datasets:
+            raise ValueError(f"shares must be one of each dataset: got {len(self.shares)} for {datasets}")
+        if not all(0 < share < math.inf for share in self.shares or ()):
+            raise ValueError(f"shares must be finite and positive, got {self.shares}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if not 0 <= self.jitter < 1:
@@ -99,13 +108,17 @@ class PolicyRecipe:
         centre, scale = demonstrations.action_range()
         self.policy.action_centre.copy_(centre)
         self.policy.action_scale.copy_(scale)
+        self._odds: Tensor | None = None
+        if config.shares is not None:
+            source = demonstrations.dataset[demonstrations.train_rows]
+            self._odds = (torch.tensor(config.shares) / source.bincount(minlength=len(config.shares)))[source]
         words = config.model.encoder.language
         self._texts = None if words is None else embed(demonstrations.tasks, words)
 
     def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> PolicyBatch:
         config, data, encoder = self.config, self.demonstrations, self.config.model.encoder
         size, slack = (config.batch_size,), encoder.resolution - encoder.crop + 1
-        rows = data.train_rows[torch.randint(len(data.train_rows), size, generator=generator)]
+        rows = self._drawn(generator)
         top, left = (torch.randint(slack, size, generator=generator) for _ in range(2))
         state = data.state[rows]
         state = state + self.noise_scale * torch.randn(state.shape, generator=generator)
@@ -147,6 +160,7 @@ class PolicyRecipe:
             "successful_only": all(selection.successful for selection in several),
             "skills": sorted({skill for selection in several for skill in selection.skills}) or "any",
             "samples": len(data.train_rows),
+            "shares": self.config.shares or "by size",
             "batch_size": self.config.batch_size,
             "seed": self.config.seed,
             "image_augmentation": asdict(augmentation) if augmentation else "none",
@@ -171,6 +185,13 @@ class PolicyRecipe:
         predicted = model.predict(frames, state, episode_generators(range(len(rows))), text)
         error = (predicted.cpu() - self.demonstrations.chunks(rows, config.horizon)).abs() / model.action_scale.cpu()
         return float(error[:, : config.execute].mean())
+
+    def _drawn(self, generator: torch.Generator) -> Int64[Tensor, " b"]:
+        """Steps to learn from: any alike, or by the shares of their datasets."""
+        rows, size = self.demonstrations.train_rows, self.config.batch_size
+        if self._odds is None:
+            return rows[torch.randint(len(rows), (size,), generator=generator)]
+        return rows[torch.multinomial(self._odds, size, replacement=True, generator=generator)]
 
     def _told(self, rows: Int64[Tensor, " b"]) -> Float[Tensor, "b l w"] | None:
         return None if self._texts is None else self._texts[self.demonstrations.task[rows]]

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,25 @@ def test_a_seed_draws_the_demonstrations(dataset: Path):
     assert all(len(set(some)) == 3 and set(some) <= set(SUCCESSFUL) and list(some) == sorted(some) for some in found)
     assert drawn(4) == drawn(4)
     assert drawn(None) == (0, 1, 3)
+
+
+def test_datasets_are_drawn_by_their_shares(dataset: Path, tmp_path: Path):
+    some = [replace(episode, state=episode.state + 100) for episode in read_episodes(dataset, episodes=[0, 1])]
+    both = [select(dataset, held_out=0.0), select(write_dataset(some, tmp_path / "few"), held_out=0.0)]
+
+    def of_the_few(**changes) -> float:
+        drawn = recipe(dataset, selection=both, state_noise=0.0, batch_size=4096, **changes)
+        batch = drawn.batch(0, torch.Generator().manual_seed(0))
+        rest = drawn.batch(0, torch.Generator().manual_seed(0))
+        assert torch.equal(batch.state, rest.state)
+        return float((batch.state[:, 0] > 50).float().mean())
+
+    assert of_the_few() == pytest.approx(0.2, abs=0.03)
+    assert of_the_few(shares=(1.0, 1.0)) == pytest.approx(0.5, abs=0.03)
+    assert of_the_few(shares=(9.0, 1.0)) == pytest.approx(0.1, abs=0.03)
+    for shares, message in (((1.0,), "got 1 for 2"), ((1.0, 0.0), "positive"), ((1.0, float("nan")), "positive")):
+        with pytest.raises(ValueError, match=message):
+            of_the_few(shares=shares)
 
 
 def test_skills_are_read_from_the_collection(dataset: Path, tmp_path: Path):

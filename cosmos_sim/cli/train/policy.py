@@ -14,6 +14,7 @@ def policy(
     *,
     data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATASET [DATASET ...]")],
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    shares: tuple[float, ...] = (),
     kind: str = "diffusion",
     language: bool = False,
     demonstrations: int | None = None,
@@ -35,6 +36,8 @@ def policy(
     Args:
         data: Each a folder, the name of a dataset that LeRobot recorded on this machine, or a hub id.
         out: Where checkpoints, curves and, at the end, ``export`` go.
+        shares: How often each dataset's steps are learned from, relative to the others': 1 1 takes those of two
+            datasets equally often. All steps alike by default.
         kind: diffusion or regression.
         language: The policy does what it is told: it learns from the episodes' task texts.
         demonstrations: How many episodes to learn from, the first that qualify; all of them by default. Of several
@@ -68,6 +71,7 @@ def policy(
         family=kind,
         language=language,
         cameras=cameras or None,
+        shares=shares or None,
         encoder={name: value for name, value in encoder.items() if value is not None},
         image_augmentation=None if image_augmentation is None else find_augmentation(image_augmentation),
         batch_size=batch_size,
