@@ -1,8 +1,7 @@
 """A dataset's episodes in new scenes, checked, and the dataset that they make together."""
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from cosmos_sim.augmentation.staging import Staging
 from cosmos_sim.augmentation.template import Prompt
 from cosmos_sim.augmentation.variant import Variant
 from cosmos_sim.data.lerobot import dataset_info
-from cosmos_sim.data.runners import Failure, Opener, Runner
+from cosmos_sim.data.runners import Opener, Runner, carry_out
 from cosmos_sim.data.work_folder import is_finished
 
 
@@ -78,45 +77,22 @@ def augment(
         return _summary(out, new=0)
     episodes = _chosen(config)
     with staging.opened(config):
-        try:
-            chosen = {episode: _prompts(staging, prompts, episode, config.variants) for episode in episodes}
-            jobs = jobs_of(chosen, staging.done())
-            total = len(episodes) * config.variants
-            bar = tqdm(total=total, initial=total - len(jobs), desc="augmenting", unit="variant", disable=not progress)
-            with bar:
-                failed = _make(jobs, opener, runner, staging, bar)
-            told = {"settings": settings, **(record or {})}
-            export(staging.all(), config, out, failed=failed, include_source=include_source, record=told)
-        except OSError as error:
-            raise OSError(
-                f"{error.strerror or error}: what is done is kept in {str(staging.work.path)!r}, and the same command "
-                "goes on from there"
-            ) from error
+        chosen = {episode: _prompts(staging, prompts, episode, config.variants) for episode in episodes}
+        jobs = jobs_of(chosen, staging.done())
+        total = len(episodes) * config.variants
+        bar = tqdm(total=total, initial=total - len(jobs), desc="augmenting", unit="variant", disable=not progress)
+
+        def keep(job: Job, variant: Variant) -> None:
+            staging.save(job, variant)
+            if not variant.accepted:
+                bar.write(f"{job.title} is rejected: {'; '.join(variant.attempts[-1].faults)}")
+
+        with bar:
+            failed = carry_out(jobs, opener, runner, keep, bar)
+        told = {"settings": settings, **(record or {})}
+        export(staging.all(), config, out, failed=failed, include_source=include_source, record=told)
     staging.work.remove()
     return _summary(out, new=len(jobs) - len(failed))
-
-
-def _make(
-    jobs: Sequence[Job], opener: Opener[Job, Variant], runner: Runner, staging: Staging, bar: tqdm
-) -> dict[str, str]:
-    """Do ``jobs`` and stage what comes of them; returns those that could not be done, and why."""
-    failed: dict[str, str] = {}
-    if not jobs:
-        return failed
-    with closing(runner(opener, jobs)) as outcomes:
-        for job, outcome in outcomes:
-            bar.update()
-            where = f"episode {job.episode}, variant {job.variant}"
-            if isinstance(outcome, Failure):
-                if outcome.final:
-                    raise ValueError(outcome.reason)
-                bar.write(f"{where} could not be made: {outcome.reason}")
-                failed[job.name] = outcome.reason
-                continue
-            staging.save(job, outcome)
-            if not outcome.accepted:
-                bar.write(f"{where} is rejected: {'; '.join(outcome.attempts[-1].faults)}")
-    return failed
 
 
 def _chosen(config: AugmentConfig) -> list[int]:

@@ -106,6 +106,10 @@ class Job:
     def name(self) -> str:
         return f"{self.episode:06d}-{self.variant:03d}"
 
+    @property
+    def title(self) -> str:
+        return f"episode {self.episode}, variant {self.variant}"
+
     def seed(self, config: AugmentConfig, attempt: int) -> int:
         """The seed of one attempt, which depends on these numbers and the config's seed alone."""
         words = np.random.SeedSequence([config.seed, self.episode, self.variant, attempt]).generate_state(1)

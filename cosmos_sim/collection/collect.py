@@ -108,7 +108,7 @@ def _record_all(
             bar.set_postfix_str(f"{successes / done:.0%} solved", refresh=False)
             bar.update()
     except BrokenProcessPool as error:
-        raise OSError(f"a recording process died; what it finished is kept in {str(staging.folder)!r}") from error
+        raise OSError("a recording process died") from error
     finally:
         bar.close()
         pool.shutdown(cancel_futures=True)

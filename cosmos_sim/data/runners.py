@@ -6,11 +6,13 @@ import traceback
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from queue import Empty
 from typing import Any, Protocol
 
 import torch
+from tqdm import tqdm
 
 from cosmos_sim.data.processes import serve_parent
 
@@ -28,6 +30,18 @@ class Failure:
     trace: str
     final: bool = False
     """Whether no other job can be done either: what does the work could not be opened."""
+
+
+class Named(Protocol):
+    """A job that can be told of."""
+
+    @property
+    def name(self) -> str:
+        """Where what comes of it is kept."""
+
+    @property
+    def title(self) -> str:
+        """What a person knows it by."""
 
 
 class Runner(Protocol):
@@ -98,6 +112,31 @@ class Worker[J, R]:
             return self._work(job)
         except Exception as error:  # whatever is wrong with one job, the others are done
             return _failure(error)
+
+
+def carry_out[J: Named, R](
+    jobs: Sequence[J], opener: Opener[J, R], runner: Runner, keep: Callable[[J, R], None], bar: tqdm
+) -> dict[str, str]:
+    """Do ``jobs`` and ``keep`` what comes of each; returns the names of those that could not be done, and why.
+
+    Raises:
+        ValueError: what does the work could not be opened.
+        OSError: a process died.
+    """
+    failed: dict[str, str] = {}
+    if not jobs:
+        return failed
+    with closing(runner(opener, jobs)) as outcomes:
+        for job, outcome in outcomes:
+            bar.update()
+            if not isinstance(outcome, Failure):
+                keep(job, outcome)
+            elif outcome.final:
+                raise ValueError(outcome.reason)
+            else:
+                bar.write(f"{job.title} could not be made: {outcome.reason}")
+                failed[job.name] = outcome.reason
+    return failed
 
 
 def devices_for(device: str) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class WorkFolder:
 
         Raises:
             ValueError: if it was begun with others, naming the difference, or another process holds it.
+            OSError: one that was raised while it was held (the disk is full, say), which also tells what is kept.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("w") as lock:
@@ -43,7 +44,11 @@ class WorkFolder:
             self._check(options, defaults or {})
             for stale in [*self.path.rglob(".*.partial")]:
                 stale.unlink(missing_ok=True) if stale.is_file() else shutil.rmtree(stale, ignore_errors=True)
-            yield
+            try:
+                yield
+            except OSError as error:
+                kept = f"what is done is kept in {str(self.path)!r}, and the same command goes on from there"
+                raise OSError(f"{_said(error)}: {kept}") from error
 
     def remove(self) -> None:
         """Delete the folder, if it is there."""
@@ -61,6 +66,11 @@ class WorkFolder:
                 f"{str(self.path)!r} was begun with other options: {'; '.join(found)}. "
                 "Repeat those to continue, or delete the folder to begin anew"
             )
+
+
+def _said(error: OSError) -> str:
+    named = "" if error.filename is None else f" {error.filename!r}"
+    return f"{error.strerror or error}{named}"
 
 
 def is_finished(out: Path, record: Path, settings: Mapping[str, Any], *, what: str) -> bool:

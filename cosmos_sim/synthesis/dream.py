@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from cosmos_sim.data.lerobot import dataset_info
-from cosmos_sim.data.runners import Failure, Opener, Runner
+from cosmos_sim.data.runners import Opener, Runner, carry_out
 from cosmos_sim.data.work_folder import is_finished
 from cosmos_sim.synthesis.dreaming import ActionRange, Dream
 from cosmos_sim.synthesis.export import RECORD, export, judge
@@ -74,58 +74,16 @@ def dream(
         return _summary(out, new=0)
     info = dataset_info(config.dataset)
     with staging.opened(config):
-        try:
-            every = plan_jobs(config, info.episode_tasks)
-            done = staging.done()
-            jobs = [job for job in every if job.name not in done]
-            begun = len(every) - len(jobs)
-            bar = tqdm(total=len(every), initial=begun, desc="dreaming", unit="dream", disable=not progress)
-            with bar:
-                failed = _make(jobs, config, opener, runner, staging, bar)
-            names = sorted(staging.done())
-            judged = judge(staging, names, limits, spread=usual.spread)
-            export(
-                staging,
-                judged,
-                config,
-                info,
-                out,
-                limits=limits,
-                failed=failed,
-                settings=settings,
-            )
-        except OSError as error:
-            raise OSError(
-                f"{error.strerror or error}: what is done is kept in {str(staging.work.path)!r}, and the same command "
-                "goes on from there"
-            ) from error
+        every = plan_jobs(config, info.episode_tasks)
+        done = staging.done()
+        jobs = [job for job in every if job.name not in done]
+        begun = len(every) - len(jobs)
+        with tqdm(total=len(every), initial=begun, desc="dreaming", unit="dream", disable=not progress) as bar:
+            failed = carry_out(jobs, opener, runner, partial(staging.save, config), bar)
+        judged = judge(staging, sorted(staging.done()), limits, spread=usual.spread)
+        export(staging, judged, config, info, out, limits=limits, failed=failed, settings=settings)
     staging.work.remove()
     return _summary(out, new=len(jobs) - len(failed))
-
-
-def _make(
-    jobs: list[Job],
-    config: DreamConfig,
-    opener: Opener[Job, Dream],
-    runner: Runner,
-    staging: Staging,
-    bar: tqdm,
-) -> dict[str, str]:
-    """Do ``jobs`` and stage what comes of them; returns those that could not be done, and why."""
-    failed: dict[str, str] = {}
-    if not jobs:
-        return failed
-    with closing(runner(opener, jobs)) as outcomes:
-        for job, outcome in outcomes:
-            bar.update()
-            if isinstance(outcome, Failure):
-                if outcome.final:
-                    raise ValueError(outcome.reason)
-                bar.write(f"dream {job.number} of {job.instruction!r} could not be made: {outcome.reason}")
-                failed[job.name] = outcome.reason
-                continue
-            staging.save(job, config, outcome)
-    return failed
 
 
 def _summary(out: Path, *, new: int) -> Dreamt:

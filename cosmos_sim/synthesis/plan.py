@@ -96,6 +96,10 @@ class Job:
     def name(self) -> str:
         return f"{self.line:05d}-{self.number:05d}"
 
+    @property
+    def title(self) -> str:
+        return f"dream {self.number} of {self.instruction!r}"
+
     def seed(self, config: DreamConfig) -> int:
         """Of the noise, and of the simulator's reset: it depends on these numbers and the config's seed alone."""
         return int(np.random.SeedSequence([config.seed, self.line, self.number]).generate_state(1)[0])

@@ -66,7 +66,7 @@ class Staging:
         """The names of the jobs whose dreams are here."""
         return {file.stem for file in self._dreams.glob("[0-9]*.npz")}
 
-    def save(self, job: Job, config: DreamConfig, dream: Dream) -> None:
+    def save(self, config: DreamConfig, job: Job, dream: Dream) -> None:
         """Keep a dream: written beside, forced to the disk and renamed."""
         state, source = dream.state, "world"
         if state is None and dream.replayed is not None:

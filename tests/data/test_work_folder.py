@@ -1,5 +1,6 @@
 """A folder for one process and one set of options."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ def test_one_process_and_one_set_of_options(tmp_path: Path) -> None:
         pass
     work.remove()
     assert not work.path.exists()
+
+
+def test_what_is_kept_is_told_where_the_disk_fails(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path / "out", "baking")
+    full = OSError(errno.ENOSPC, "No space left on device", "cake")
+    told = r"^No space left on device 'cake': what is done is kept in .*out\.baking', and the same command goes on"
+    with pytest.raises(OSError, match=told), work.opened({}):
+        raise full
+    with pytest.raises(OSError, match=r"^a process died: what is done is kept in "), work.opened({}):
+        raise OSError("a process died")
 
 
 def test_differences_are_of_values_as_json_holds_them() -> None:
