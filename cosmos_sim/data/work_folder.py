@@ -69,8 +69,9 @@ class WorkFolder:
 
 
 def _said(error: OSError) -> str:
-    named = "" if error.filename is None else f" {error.filename!r}"
-    return f"{error.strerror or error}{named}"
+    """What is wrong, and with which file: of a copy, the one that was to be written."""
+    file = error.filename2 or error.filename
+    return f"{error.strerror or error}{'' if file is None else f' {file!r}'}"
 
 
 def is_finished(out: Path, record: Path, settings: Mapping[str, Any], *, what: str) -> bool:

@@ -34,7 +34,7 @@ def test_one_process_and_one_set_of_options(tmp_path: Path) -> None:
 
 def test_what_is_kept_is_told_where_the_disk_fails(tmp_path: Path) -> None:
     work = WorkFolder(tmp_path / "out", "baking")
-    full = OSError(errno.ENOSPC, "No space left on device", "cake")
+    full = OSError(errno.ENOSPC, "No space left on device", "dough", None, "cake")
     told = r"^No space left on device 'cake': what is done is kept in .*out\.baking', and the same command goes on"
     with pytest.raises(OSError, match=told), work.opened({}):
         raise full
