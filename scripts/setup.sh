@@ -134,7 +134,8 @@ install_package() {
   local options=(-c constraints.txt -e ".[dev]")
   if get_uv; then
     say "installing the packages with uv (about 3.6 GB the first time)"
-    uv pip install --quiet --python "$venv/bin/python" "${options[@]}" && return 0
+    # As pip does: else the first command, or each one where PYTHONDONTWRITEBYTECODE is set, compiles what it imports.
+    uv pip install --quiet --compile-bytecode --python "$venv/bin/python" "${options[@]}" && return 0
     say "uv failed; trying pip"
   else
     say "installing the packages with pip (about 3.6 GB the first time)"

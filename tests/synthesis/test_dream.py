@@ -148,7 +148,7 @@ def test_a_killed_run_goes_on_to_the_same_dataset(
     command = [sys.executable, "-c", code, str(Path(__file__).parent), config.dataset, str(out)]
     process = subprocess.Popen(command)
     folder = out.with_name("dreams.dreaming") / "dreams"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len([*folder.glob("[0-9]*.npz")]) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
