@@ -107,7 +107,11 @@ class WorldModel(Protocol):
         """Start from real observations (``frames[camera]``: ``b h w c``); world ``i`` draws noise from ``seeds[i]``."""
 
     def step(self, state: Any, actions: Float32[ndarray, "b t a"]) -> tuple[Any, Prediction]:
-        """Imagine what ``t`` actions lead to; the same state and actions give the same on the same device."""
+        """Imagine what ``t >= 1`` actions lead to; the same state and actions give the same on the same device.
+
+        A world that takes several at once (``spec.chunk``) holds the last action where its last chunk is not full,
+        shows what the given ones led to, and goes on from there.
+        """
 
     def select(self, state: Any, indices: Sequence[int]) -> Any:
         """The state of the worlds ``indices``, in that order, repeats allowed."""
@@ -128,7 +132,7 @@ class WorldSpec:
     horizon: int
     """Actions after which an episode is truncated unless the user says otherwise."""
     chunk: int = 1
-    """Actions that the world was trained to take at once: 1 for the small ones, which step through longer calls."""
+    """Actions that the world was trained to take at once: 1 for the shipped ones."""
     has_success: bool = True
 
     @property

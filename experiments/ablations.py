@@ -2,9 +2,10 @@
 
     python experiments/ablations.py --data runs/lift/world --tokenizer runs/lift/decoder/export --work runs/ablations
 
-Every variant sees as many imagined frames in training, from the same seed, and is measured on the same held-out
-episodes. Each is trained where the last call stopped; finished ones cost nothing. The networks are smaller and trained
-for less long than the shipped one's, and one seed each: differences of a few tenths of a dB are chance.
+Every variant has as many training steps of as many tokens, from the same seed, and is measured on the same held-out
+episodes; one that imagines several frames at once so sees several times the frames. Each is trained where the last call
+stopped; finished ones cost nothing. The networks are smaller and trained for less long than the shipped one's, and one
+seed each: differences of a few tenths of a dB are chance.
 """
 
 import argparse
@@ -52,6 +53,7 @@ VARIANTS = (
     ),
     Variant("drawn-times", "no share of pure noise", recipe={"times": TimeDistribution()}, sampling_steps=(1, 2, 4)),
     Variant("plain-loss", "changing pixels weigh as others", recipe={"foreground": 1.0}),
+    Variant("chunk-4", "4 frames at once, rollouts of 2 such", dynamics={"chunk": 4}, recipe={"rollouts": (1, 2)}),
     Variant("plain-draw", "all windows drawn alike", recipe={"busy": 1.0}),
 )
 

@@ -11,7 +11,6 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from cosmos_sim.data.starts import Starts
-from cosmos_sim.envs.chunks import concatenate, imagine
 from cosmos_sim.envs.moment import Cohort, Moment, Trail
 from cosmos_sim.envs.spaces import action_space, agent_pos_space, check_actions, observation_space
 from cosmos_sim.envs.starts import StartSource, choose_start, start_source
@@ -191,8 +190,7 @@ class Imagination:
             if not len(cohort.worlds):
                 continue
             chunk = actions[[row[world] for world in cohort.worlds.tolist()]]
-            seeds, steps = moment.seed[cohort.worlds], moment.step[cohort.worlds]
-            state, prediction = imagine(self.world, cohort.state, chunk, seeds=seeds, steps=steps)
+            state, prediction = self.world.step(cohort.state, chunk)
             cohorts.append(Cohort(state, cohort.worlds))
             after = after.put(cohort.worlds, self._seen(moment, cohort.worlds, chunk, prediction))
         return replace(after, cohorts=self._joined(cohorts))
@@ -210,13 +208,12 @@ class Imagination:
         cohort = next(cohort for cohort in moment.cohorts if 0 in cohort.worlds)
         first = int(np.flatnonzero(cohort.worlds == 0)[0])
         state = self.world.select(cohort.state, [first] * len(actions))
-        seeds, steps = (np.repeat(values[:1], len(actions)) for values in (moment.seed, moment.step))
         stride = shape[1] if self.chunk % self.world.spec.chunk == 0 else self.chunk
         parts = []
         for k in range(0, shape[1], stride):
-            state, part = imagine(self.world, state, actions[:, k : k + stride], seeds=seeds, steps=steps + k)
+            state, part = self.world.step(state, actions[:, k : k + stride])
             parts.append(part)
-        prediction = concatenate(parts)
+        prediction = _concatenate(parts)
         tasks = [moment.task[0]] * len(actions)
         return replace(prediction, success=self.judge(prediction, tasks).astype(np.float32))
 
@@ -319,3 +316,13 @@ def _trust_rule(trust: object, minimum: float | None, frames: int | None) -> Tru
     if trust is None or trust is False:
         raise ValueError(f"min_trust={minimum} would be ignored without trust")
     return TrustRule(minimum) if frames is None else TrustRule(minimum, frames)
+
+
+def _concatenate(parts: Sequence[Prediction]) -> Prediction:
+    """Predictions that follow each other, as one."""
+    success = [part.success for part in parts if part.success is not None]
+    return Prediction(
+        frames={camera: np.concatenate([part.frames[camera] for part in parts], axis=1) for camera in parts[0].frames},
+        proprioception=np.concatenate([part.proprioception for part in parts], axis=1),
+        success=np.concatenate(success, axis=1) if success else None,
+    )

@@ -135,8 +135,9 @@ class CosmosWorld(gymnasium.Env[dict[str, Any], ndarray]):
         """As :meth:`step`, for any number ``t >= 1`` of actions (``t a``), for policies with chunks of their own.
 
         A world that takes ``c`` at a time imagines them in whole chunks. Where the last is not full, its last action is
-        held to the end of it, and the world goes on from the frame that the last action of ``actions`` led to:
-        :func:`~cosmos_sim.envs.chunks.imagine` says what that means.
+        held to the end of it, and the world goes on from the frame that the last action of ``actions`` led to. Two
+        limits: a network that shows every frame all actions of its chunk may let held ones be felt in the frames that
+        are kept, and such a chunk takes as long as a full one.
         """
         return self._advance(self._imagination.played(actions))
 

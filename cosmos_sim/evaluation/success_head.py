@@ -91,10 +91,11 @@ def real_probability(world: World, episode: Episode) -> Float[ndarray, "t-1"]:
     pasts = []
     for action, latent, state in zip(actions[:-1], latents[1:], states[1:], strict=True):
         pasts.append(history)
-        history = history.append(action[None], latent[None], state[None])
+        history = history.append(action[None, None], latent[None, None], state[None, None])
     past = History.join(pasts)
-    logit, _ = dynamics.read(past, latents[1:], dynamics.predict_state(past, actions[:-1]))
-    probability: ndarray = logit.sigmoid().cpu().numpy()
+    predicted = dynamics.predict_states(past.states, torch.cat([past.actions, actions[:-1, None]], dim=1))
+    logit, _ = dynamics.read(past, latents[1:, None], predicted)
+    probability: ndarray = logit[:, 0].sigmoid().cpu().numpy()
     return probability
 
 

@@ -6,6 +6,7 @@ embedding (released, and the best), as tokens for cross-attention, and as channe
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
@@ -56,3 +57,8 @@ def actions_of_chunk(actions: Float[Tensor, "b t a"]) -> Float[Tensor, "b 1 ta"]
     if actions.ndim != 3 or actions.shape[1] == 0:
         raise ValueError(f"actions must be [batch, time, action] with time > 0, not of shape {tuple(actions.shape)}")
     return rearrange(actions, "b t a -> b 1 (t a)")
+
+
+def hold(actions: Float[Tensor, "b t a"], chunk: int) -> Float[Tensor, "b chunk a"]:
+    """``actions``, the last of them repeated until there are as many as a chunk takes."""
+    return torch.cat([actions, actions[:, -1:].expand(-1, chunk - actions.shape[1], -1)], dim=1)

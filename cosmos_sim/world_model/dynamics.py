@@ -3,7 +3,7 @@
 The window of the transformer is the episode's first frame (an anchor against drift), the last few frames, sketches of
 the arm as it is now and as it will be, and the frame to predict. Known frames replace the noise and are marked in the
 mask channel, as in Cosmos-Predict2.5; the temporal patch is as long as the window, so a step costs no more tokens than
-a single image has.
+a single image has. A world of chunks predicts several frames in such a step, which costs as much as one.
 """
 
 from collections.abc import Sequence
@@ -42,6 +42,8 @@ class DynamicsConfig:
     """Past frames, proprioceptions and actions that the world remembers."""
     latent_limit: float = 5.0
     """Imagined latents are kept within this many standard deviations, so that long rollouts stay sane."""
+    chunk: int = 1
+    """Frames imagined at once, each from all actions of the chunk."""
     sketch: bool = False
     """Whether the transformer is shown a :class:`Sketch` of the arm; without, it knows the pose as numbers only."""
     dit: DiTConfig = field(default=SMALL_DIT)
@@ -49,13 +51,17 @@ class DynamicsConfig:
     def __post_init__(self) -> None:
         if self.context < 2:
             raise ValueError(f"context must be at least 2 frames, not {self.context}")
+        if not 1 <= self.chunk <= self.context:
+            raise ValueError(
+                f"chunk must be 1 frame to as many as the world remembers ({self.context}), not {self.chunk}"
+            )
         if any(s % p for s, p in zip(self.latent_size, self.dit.patch[1:], strict=True)):
             raise ValueError(f"latent_size={self.latent_size} does not divide into patches of {self.dit.patch[1:]}")
 
     @property
     def window(self) -> int:
-        """Frames the transformer sees: anchor, context, two sketches where there are any, and the one to predict."""
-        return self.context + 2 + 2 * self.sketch
+        """Frames the transformer sees: anchor, context, those to predict, and sketches of now and of them, if any."""
+        return 1 + self.context + self.chunk + (1 + self.chunk) * self.sketch
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,16 @@ class History:
             actions=state.new_zeros(len(state), context - 1, action_dim),
         )
 
-    def append(self, action: Tensor, latent: Tensor, state: Tensor) -> "History":
+    def append(
+        self, actions: Float[Tensor, "b m a"], latents: Float[Tensor, "b m c h w"], states: Float[Tensor, "b m n"]
+    ) -> "History":
+        """What is remembered after ``m`` actions and what they led to."""
+        m = actions.shape[1]
         return History(
             anchor=self.anchor,
-            latents=torch.cat([self.latents[:, 1:], latent[:, None]], dim=1),
-            states=torch.cat([self.states[:, 1:], state[:, None]], dim=1),
-            actions=torch.cat([self.actions[:, 1:], action[:, None]], dim=1),
+            latents=torch.cat([self.latents, latents], dim=1)[:, m:],
+            states=torch.cat([self.states, states], dim=1)[:, m:],
+            actions=torch.cat([self.actions, actions], dim=1)[:, m:],
         )
 
     def where(self, mine: Bool[Tensor, "b"], other: "History") -> "History":
@@ -121,9 +131,9 @@ class Dynamics(nn.Module):
     def __init__(self, config: DynamicsConfig) -> None:
         super().__init__()
         self.config = config
-        k, n, a = config.context, config.state_dim, config.action_dim
+        k, m, n, a = config.context, config.chunk, config.state_dim, config.action_dim
         self.dit = DiT(
-            replace(config.dit, patch=(config.window, *config.dit.patch[1:]), action_dim=(k + 1) * n + k * a)
+            replace(config.dit, patch=(config.window, *config.dit.patch[1:]), action_dim=(k + m) * n + (k - 1 + m) * a)
         )
         self.kinematics = Kinematics(state_dim=n, action_dim=a, context=k)
         z, size = config.dit.latent_channels, config.latent_size
@@ -137,16 +147,16 @@ class Dynamics(nn.Module):
 
     def predict(
         self,
-        noisy: Float[Tensor, "b c h w"],
+        noisy: Float[Tensor, "b m c h w"],
         time: Float[Tensor, "b"],
         history: History,
-        action: Float[Tensor, "b a"],
-        state: Float[Tensor, "b n"],
+        actions: Float[Tensor, "b m a"],
+        states: Float[Tensor, "b m n"],
         *,
         context_noise: Float[Tensor, "b k c h w"] | None = None,
         context_level: Float[Tensor, "b"] | None = None,
-    ) -> Float[Tensor, "b c h w"]:
-        """The data at the end of the flow: the frame that follows ``history`` under ``action``.
+    ) -> Float[Tensor, "b m c h w"]:
+        """The data at the end of the flow: the chunk of frames that follows ``history`` under ``actions``.
 
         The transformer says what changes against the last frame, and the flow's velocity is ``(noisy - data) / time``.
         Asked for the velocity itself, as the large models are, a narrow network also has the noise to pass through (Li,
@@ -154,71 +164,90 @@ class Dynamics(nn.Module):
         (docs/measured.md; one run each).
 
         Args:
-            noisy: that frame at ``time``.
-            state: its proprioception by :class:`Kinematics`.
+            noisy: those frames at ``time``.
+            states: their proprioception by :class:`Kinematics`.
             context_noise: noise mixed into the context frames, as much as ``context_level`` says; the mask channel
                 tells the network how much (1 - level), so that it learns what to trust.
         """
         context, sketches = history.latents, []
+        m = noisy.shape[1]
         known = noisy.new_ones(len(noisy))
         if context_noise is not None:
             assert context_level is not None
             context = interpolate(context, context_noise, context_level.view(-1, 1, 1, 1, 1))
             known = 1 - context_level
         if self.sketch is not None:
-            poses = torch.cat([history.states[:, -1], state])
-            sketches = [image[:, None] for image in self.sketch(poses).detach().to(noisy.dtype).chunk(2)]
-        window = torch.cat([history.anchor[:, None], context, *sketches, noisy[:, None]], dim=1).transpose(1, 2)
+            poses = torch.cat([history.states[:, -1:], states], dim=1)
+            drawn = self.sketch(poses.transpose(0, 1).flatten(0, 1)).detach().to(noisy.dtype)
+            sketches = [image[:, None] for image in drawn.chunk(1 + m)]
+        window = torch.cat([history.anchor[:, None], context, *sketches, noisy], dim=1).transpose(1, 2)
         mask = window.new_zeros(len(noisy), 1, *window.shape[2:])
-        mask[:, :, :-1] = 1
+        mask[:, :, :-m] = 1
         mask[:, :, 1 : 1 + context.shape[1]] = known.view(-1, 1, 1, 1, 1)
-        actions = torch.cat([history.actions, action[:, None]], dim=1)
-        conditioning = torch.cat([history.states.flatten(1), state, actions.flatten(1)], dim=-1)
-        change = self.dit(window, 1000 * time[:, None], mask, action=conditioning[:, None])[:, :, -1]
-        return history.latents[:, -1] + change
+        taken = torch.cat([history.actions, actions], dim=1)
+        conditioning = torch.cat([history.states.flatten(1), states.flatten(1), taken.flatten(1)], dim=-1)
+        change = self.dit(window, 1000 * time[:, None], mask, action=conditioning[:, None])[:, :, -m:]
+        return history.latents[:, -1:] + change.transpose(1, 2)
 
-    def predict_state(self, history: History, action: Float[Tensor, "b a"]) -> Float[Tensor, "b n"]:
-        return self.kinematics(history.states, torch.cat([history.actions, action[:, None]], dim=1))
+    def predict_states(
+        self, states: Float[Tensor, "b k n"], actions: Float[Tensor, "b k-1+m a"]
+    ) -> Float[Tensor, "b m n"]:
+        """The ``m`` proprioceptions that follow ``states``, each from those before as far as the commands tell it.
+
+        Args:
+            states: of the context, normalised.
+            actions: those taken between them, then ``m`` more.
+        """
+        k = self.config.context
+        after = list(states.unbind(1))
+        for j in range(actions.shape[1] - k + 1):
+            after.append(self.kinematics(torch.stack(after[-k:], dim=1), actions[:, j : j + k]))
+        return torch.stack(after[k:], dim=1)
 
     def read(
-        self, history: History, latent: Float[Tensor, "b c h w"], state: Float[Tensor, "b n"]
-    ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b n"]]:
-        """Success logit and proprioception at the imagined ``latent`` that follows ``history``."""
-        logit, correction = self.readout(torch.stack([history.latents[:, -1], latent], dim=1), state)
-        return logit, state + self.kinematics.scale * correction
+        self, history: History, latents: Float[Tensor, "b m c h w"], states: Float[Tensor, "b m n"]
+    ) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b m n"]]:
+        """Success logits and proprioception at the imagined ``latents`` that follow ``history``."""
+        b, m = latents.shape[:2]
+        before = torch.cat([history.latents[:, -1:], latents[:, :-1]], dim=1)
+        pairs = torch.stack([before, latents], dim=2).flatten(0, 1)
+        logit, correction = self.readout(pairs, states.flatten(0, 1))
+        return logit.view(b, m), states + self.kinematics.scale * correction.view(b, m, -1)
 
     def step(
         self,
         history: History,
-        action: Float[Tensor, "b a"],
+        actions: Float[Tensor, "b m a"],
         *,
-        noise: Float[Tensor, "b k+1 c h w"],
+        noise: Float[Tensor, "b k+m c h w"],
         times: list[float],
         context_level: float,
-    ) -> tuple[History, Float[Tensor, "b"]]:
-        """Imagine one step by Euler's rule over ``times``; ``noise`` holds the context's, then the new frame's."""
+    ) -> tuple[History, Float[Tensor, "b m"]]:
+        """Imagine one chunk by Euler's rule over ``times``; ``noise`` holds the context's, then the new frames'."""
+        k = self.config.context
         low, high = self.normalise_state(self.state_low), self.normalise_state(self.state_high)
-        state = self.predict_state(history, action).clamp(low, high)
+        states = self.predict_states(history.states, torch.cat([history.actions, actions], dim=1)).clamp(low, high)
         level = noise.new_full((len(noise),), context_level)
 
         def towards(x: Tensor, time: float) -> Tensor:
             t = noise.new_full((len(noise),), time)
-            data = self.predict(x, t, history, action, state, context_noise=noise[:, :-1], context_level=level)
+            data = self.predict(x, t, history, actions, states, context_noise=noise[:, :k], context_level=level)
             return velocity_to(data, x, time)
 
-        latent = euler(towards, noise[:, -1], times)
-        latent = latent.clamp(-self.config.latent_limit, self.config.latent_limit)
-        logit, state = self.read(history, latent, state)
-        return history.append(action, latent, state.clamp(low, high)), logit
+        latents = euler(towards, noise[:, k:], times)
+        latents = latents.clamp(-self.config.latent_limit, self.config.latent_limit)
+        logit, states = self.read(history, latents, states)
+        return history.append(actions, latents, states.clamp(low, high)), logit
 
     @torch.no_grad()
     def under(self, action_dim: int) -> "Dynamics":
         """A copy that takes other vectors in the place of actions, and as yet does under all of them what this one does
         under its mean action."""
         made = Dynamics(replace(self.config, action_dim=action_dim))
-        mine, told = self.state_dict(), self.config.context * self.config.action_dim
+        mine, k = self.state_dict(), self.config.context
         for name, parameter in made.state_dict().items():
             if name == "kinematics.net.0.weight" or ("action_embedder" in name and name.endswith("fc1.weight")):
+                told = (k if name.startswith("kinematics") else k - 1 + self.config.chunk) * self.config.action_dim
                 others = mine[name][:, : mine[name].shape[1] - told]  # of all inputs, actions come last
                 parameter.zero_()[:, : others.shape[1]] = others
             elif name not in ("action_mean", "action_std"):

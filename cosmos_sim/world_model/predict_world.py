@@ -19,7 +19,7 @@ from cosmos_sim.data.pretrained import find_folder, from_dict, read_config, read
 from cosmos_sim.data.starts import Starts
 from cosmos_sim.training.device import select_device, select_dtype
 from cosmos_sim.types import Frames, Prediction, WorldSpec
-from cosmos_sim.world_model.action_conditioning import actions_of_chunk, actions_per_latent
+from cosmos_sim.world_model.action_conditioning import actions_of_chunk, actions_per_latent, hold
 from cosmos_sim.world_model.attention import KeysValues, attention_kernels
 from cosmos_sim.world_model.checkpoints.load import load_dit
 from cosmos_sim.world_model.checkpoints.network import Network, save_ours
@@ -203,22 +203,26 @@ class PredictWorld:
     def step(self, state: PredictState, actions: Float32[ndarray, "b t a"]) -> tuple[PredictState, Prediction]:
         """Imagine ``t`` actions, chunk after chunk. Noise is drawn from each world's own seed and step.
 
+        Where the last chunk is not full, its last action is held until it is. What the held ones lead to is neither
+        shown nor gone on from, but this network's frames know all actions of their chunk.
+
         Raises:
-            ValueError: actions of the wrong shape, not finite, or not of whole chunks.
+            ValueError: actions of the wrong shape, or not finite.
         """
         b, spec = len(state), self.spec
         if np.ndim(actions) != 3 or actions.shape[0] != b or actions.shape[2] != spec.action_dim:
             raise ValueError(f"actions must have shape ({b}, t, {spec.action_dim}); got {np.shape(actions)}")
         t = actions.shape[1]
-        if t == 0 or t % spec.chunk:
-            raise ValueError(f"this world takes {spec.chunk} actions at a time, or several times that; got {t}")
+        if t == 0:
+            raise ValueError(f"actions must be at least one; got shape {np.shape(actions)}")
         if not np.isfinite(actions).all():
             raise ValueError(f"actions must be finite; got {actions[~np.isfinite(actions).all(axis=(1, 2))][0]}")
         given = (torch.as_tensor(actions, dtype=torch.float32, device=self.device) - self._mean) / self._std
         parts = []
         for chunk in given.split(spec.chunk, dim=1):
-            parts.append(self._imagine(state, chunk))
-            state = PredictState(parts[-1][:, -1], state.seeds, tuple(n + spec.chunk for n in state.steps))
+            taken = chunk.shape[1]
+            parts.append(self._imagine(state, hold(chunk, spec.chunk))[:, :taken])
+            state = PredictState(parts[-1][:, -1], state.seeds, tuple(n + taken for n in state.steps))
         frames = torch.cat(parts, dim=1).cpu().numpy()
         edges = np.cumsum([width for _, width in spec.cameras.values()])[:-1]
         shown = dict(zip(spec.cameras, np.split(frames, edges, axis=3), strict=True))

@@ -21,6 +21,7 @@ from cosmos_sim.data.starts import Starts
 from cosmos_sim.data.word_vectors import WordsConfig
 from cosmos_sim.training.device import select_device, select_dtype
 from cosmos_sim.types import Frames, Prediction, WorldSpec
+from cosmos_sim.world_model.action_conditioning import hold
 from cosmos_sim.world_model.dynamics import Dynamics, DynamicsConfig, History
 from cosmos_sim.world_model.execution import run_as
 from cosmos_sim.world_model.noise import CountedNoise, as_int64
@@ -60,7 +61,7 @@ class WorldConfig:
         size = (heights.pop() // f, sum(w // f for _, w in self.spec.cameras.values()))
         if size != self.dynamics.latent_size:
             raise ValueError(f"latent_size={self.dynamics.latent_size}, but the cameras make latents of {size}")
-        for name in ("action_dim", "state_dim"):
+        for name in ("action_dim", "state_dim", "chunk"):
             if getattr(self.dynamics, name) != getattr(self.spec, name):
                 raise ValueError(
                     f"{name} is {getattr(self.dynamics, name)} in the dynamics, {getattr(self.spec, name)} in the spec"
@@ -134,9 +135,9 @@ class World:
         self.tokenizer = lay_out(tokenizer.to(self.device).cast(self.dtype).eval().requires_grad_(False))
         self.dynamics = dynamics.to(self.device).cast(self.dtype).eval().requires_grad_(False)
         self.dynamics.dit.fuse()
-        # The context's noise, then the new frame's.
+        # The context's noise, then the new frames'.
         latent = (config.dynamics.dit.latent_channels, *config.dynamics.latent_size)
-        self.noise = CountedNoise((config.dynamics.context + 1, *latent)).to(self.device)
+        self.noise = CountedNoise((config.dynamics.context + config.spec.chunk, *latent)).to(self.device)
         self._run = run_as(self._imagine, device=self.device, compiled=compiled, graphs=graphs)
 
     @property
@@ -237,34 +238,40 @@ class World:
 
     @torch.inference_mode()
     def step(self, state: WorldState, actions: Float32[ndarray, "b t a"]) -> tuple[WorldState, Prediction]:
-        """Imagine ``t`` actions, one after the other. Noise is drawn from each world's own seed and step.
+        """Imagine ``t`` actions, a chunk after the other. Noise is drawn from each world's own seed and step.
+
+        Where the last chunk is not full, its last action is held until it is: what the held ones lead to is neither
+        shown nor remembered, but the frames that are kept were imagined with them.
 
         Raises:
             ValueError: actions of the wrong shape, or not finite.
         """
-        b, a = len(state), self.spec.action_dim
+        b, a, m = len(state), self.spec.action_dim, self.spec.chunk
         if actions.ndim != 3 or actions.shape[0] != b or actions.shape[2] != a or actions.shape[1] < 1:
             raise ValueError(f"actions must have shape ({b}, t, {a}) with t >= 1; got {actions.shape}")
         if not np.isfinite(actions).all():
             raise ValueError(f"actions must be finite; got {actions[~np.isfinite(actions).all(axis=(1, 2))][0]}")
-        chunk = self.dynamics.normalise_action(torch.as_tensor(actions, dtype=torch.float32, device=self.device))
+        taken = self.dynamics.normalise_action(torch.as_tensor(actions, dtype=torch.float32, device=self.device))
         seeds = torch.tensor([as_int64(seed) for seed in state.seeds], device=self.device)
         steps = torch.tensor(state.steps, device=self.device)
-        history = tensors_of(state.history)
+        history = state.history
         seen: list[tuple[Tensor, ...]] = []
-        for k in range(chunk.shape[1]):
-            outputs = self._run(seeds, steps + k, chunk[:, k], *history)
-            history = outputs[: len(history)]
-            seen.append(outputs[len(history) :])
-        proprioception, success, *frames = (
-            torch.stack(parts, dim=1).cpu().numpy() for parts in zip(*seen, strict=True)
-        )
+        for k in range(0, taken.shape[1], m):
+            given = taken[:, k : k + m]
+            rest = m - given.shape[1]
+            past = tensors_of(history)
+            outputs = self._run(seeds, steps + k, hold(given, m), *past)
+            after, shown = History(*outputs[: len(past)]), outputs[len(past) :]
+            new = slice(-m, -rest or None)
+            history = history.append(given, after.latents[:, new], after.states[:, new]) if rest else after
+            seen.append(tuple(part[:, : m - rest] for part in shown))
+        proprioception, success, *frames = (torch.cat(parts, dim=1).cpu().numpy() for parts in zip(*seen, strict=True))
         prediction = Prediction(
             frames=dict(zip(self.spec.cameras, frames, strict=True)),
             proprioception=proprioception,
             success=success if self.spec.has_success else None,
         )
-        return WorldState(History(*history), state.seeds, tuple(n + chunk.shape[1] for n in state.steps)), prediction
+        return WorldState(history, state.seeds, tuple(n + taken.shape[1] for n in state.steps)), prediction
 
     def select(self, state: WorldState, indices: Sequence[int]) -> WorldState:
         """The worlds ``indices`` of ``state``, in that order, repeats allowed."""
@@ -309,17 +316,18 @@ class World:
         frames = (images.cpu().numpy() for images in self._frames(latents))
         return dict(zip(self.spec.cameras, frames, strict=True))
 
-    def _imagine(self, seeds: Tensor, steps: Tensor, action: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
-        """One step of ``b`` worlds, tensors to tensors: the new history, proprioception, success, and all frames."""
+    def _imagine(self, seeds: Tensor, steps: Tensor, actions: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
+        """One chunk of ``b`` worlds, tensors to tensors: the new history, proprioception, success, and all frames."""
         after, logit = self.dynamics.step(
             History(*history),
-            action,
+            actions,
             noise=self.noise(seeds, steps),
             times=self.times,
             context_level=self.config.context_noise,
         )
-        frames = (images[:, 0] for images in self._frames(after.latents[:, -1:]))
-        proprioception = self.dynamics.restore_state(after.states[:, -1])
+        m = self.spec.chunk
+        frames = self._frames(after.latents[:, -m:])
+        proprioception = self.dynamics.restore_state(after.states[:, -m:])
         return *tensors_of(after), proprioception, logit.sigmoid(), *frames
 
     def _frames(self, latents: Tensor) -> Sequence[Tensor]:

@@ -102,6 +102,17 @@ def test_chunks_are_stitched_without_a_repeat_or_a_gap(made):
     np.testing.assert_array_equal(middle.frames.numpy(), last)
 
 
+def test_a_chunk_that_is_not_full_holds_its_last_action(made):
+    actions, state = plan(t=17), made.reset(start(), empty(), [5, 6])
+    end, cut = made.step(state, actions)
+    _, full = made.step(state, np.concatenate([actions, np.repeat(actions[:, -1:], 7, axis=1)], axis=1))
+    for camera in SPEC.cameras:
+        np.testing.assert_array_equal(cut.frames[camera], full.frames[camera][:, :17])
+    last = np.concatenate([cut.frames[camera][:, -1] for camera in SPEC.cameras], axis=2)
+    np.testing.assert_array_equal(end.frames.numpy(), last)
+    assert end.steps == (17, 17)
+
+
 def test_actions_reach_the_frames(made):
     state = made.reset(start(), empty(), [5, 6])
     _, one = made.step(state, plan())
@@ -182,8 +193,8 @@ def test_a_folder_holds_all_of_it(made, tmp_path):
 
 def test_mistakes_are_named(made):
     state = made.reset(start(), empty(), [0, 1])
-    with pytest.raises(ValueError, match="12 actions at a time, or several times that; got 7"):
-        made.step(state, plan(t=7))
+    with pytest.raises(ValueError, match=r"at least one; got shape \(2, 0, 7\)"):
+        made.step(state, plan(t=0))
     with pytest.raises(ValueError, match=r"shape \(2, t, 7\); got \(1, 12, 7\)"):
         made.step(state, plan(1))
     with pytest.raises(ValueError, match="must be finite"):

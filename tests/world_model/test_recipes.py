@@ -1,5 +1,6 @@
 """A user's own dataset, one 96x96 camera and 14 actions: tokenizer, world, environment."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,26 @@ def test_rollouts_feed_the_worlds_own_frames_back(store: EpisodeStore, tokenizer
     assert not torch.equal(real[5][0, :-1], real[4][0, 1:])
 
 
+def test_a_world_of_chunks_is_trained_chunk_by_chunk(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
+    """Rows, actions and success of a rollout follow each other without a gap, and what comes out takes chunks."""
+    config = world_config(tokenizer[1])
+    config = replace(config, dynamics=replace(config.dynamics, chunk=2), rollouts=(3,), stages=(), batch_size=1)
+    recipe = WorldRecipe(config, store, tokenizer[0], cache=tmp_path / "cache")
+    batches = [recipe.batch(step, torch.Generator().manual_seed(step)) for step in range(3)]
+    for batch in batches:
+        assert batch["latents"].shape[:2] == (1, 3 + 2)
+        assert batch["actions"].shape == (1, 2 + 2, 14)
+        assert torch.equal(batch["success"], (batch["states"][:, 2:-1, 0] < 0.5).float())
+    for one, next_one in itertools.pairwise(batches):
+        for name in ("latents", "states", "actions"):
+            assert torch.equal(one[name][:, 2:], next_one[name][:, :-2]), name
+    figures = train(recipe, TRAIN, tmp_path / "run")
+    assert figures["psnr_12_ceiling/top"] > 0
+    env = gymnasium.make("CosmosWorld-v0", world=str(tmp_path / "run" / "export"), device="cpu")
+    assert env.action_space.shape == (2, 14)
+    check_env(env.unwrapped)
+
+
 def test_the_parts_of_a_batch_are_the_batch(store: EpisodeStore, tokenizer: Trained, tmp_path: Path):
     recipe = WorldRecipe(world_config(tokenizer[1]), store, tokenizer[0], cache=tmp_path / "cache")
     for step in (0, 3):
@@ -231,7 +252,7 @@ def test_stages_follow_each_other(tokenizer: Trained):
 
 
 def test_impossible_options_are_named(store: EpisodeStore, tokenizer: Trained):
-    with pytest.raises(ValueError, match=r"at least 1 step each, not \(1, 0\)"):
+    with pytest.raises(ValueError, match=r"at least 1 chunk each, not \(1, 0\)"):
         replace(world_config(tokenizer[1]), rollouts=(1, 0))
     with pytest.raises(ValueError, match="96x96"):
         TokenizerRecipe(

@@ -36,15 +36,19 @@ CONFIG = WorldConfig(
 )
 
 
-@pytest.fixture
-def world() -> World:
+def made(config: WorldConfig) -> World:
     """A world whose random weights make actions matter."""
     torch.manual_seed(0)
-    tokenizer, dynamics = Tokenizer(CONFIG.tokenizer), Dynamics(CONFIG.dynamics)
+    tokenizer, dynamics = Tokenizer(config.tokenizer), Dynamics(config.dynamics)
     with torch.no_grad():
         for parameter in dynamics.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    return World(CONFIG, tokenizer, dynamics, card="a card", device="cpu", dtype="float32")
+    return World(config, tokenizer, dynamics, card="a card", device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def world() -> World:
+    return made(CONFIG)
 
 
 def observations(b: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -80,6 +84,35 @@ def test_a_chunk_is_its_actions_one_by_one_and_states_are_values(world: World):
         np.testing.assert_allclose(single.proprioception[:, 0], whole.proprioception[:, k], rtol=1e-5)
     _, again = world.step(start, chunk)
     np.testing.assert_array_equal(again.frames["side"], whole.frames["side"])
+
+
+def test_a_world_of_chunks_imagines_several_frames_at_once():
+    """Frames know all actions of their chunk and none of later ones; what fills up the last chunk leaves no trace."""
+    chunked = replace(CONFIG, spec=replace(SPEC, chunk=2), dynamics=replace(CONFIG.dynamics, chunk=2, sketch=True))
+    world = made(chunked)
+    frames, state = observations(2)
+    start, plan = world.reset(frames, state, [3, 4]), actions(2, 5)
+    _, held = world.step(start, np.concatenate([plan, plan[:, -1:]], axis=1))
+    after, whole = world.step(start, plan)
+    assert (after.steps, whole.frames["top"].shape) == ((5, 5), (2, 5, 16, 24, 3))
+    np.testing.assert_array_equal(whole.frames["top"], held.frames["top"][:, :5])
+    np.testing.assert_array_equal(whole.success, held.success[:, :5])
+    restored = world.dynamics.restore_state(after.history.states)
+    np.testing.assert_allclose(restored, whole.proprioception[:, -3:], rtol=1e-5)
+    shown = world.decode(after.history.latents[:, -1:])["top"]
+    assert np.abs(shown[:, 0].astype(int) - whole.frames["top"][:, -1]).max() <= 1
+    np.testing.assert_allclose(after.history.actions, world.dynamics.normalise_action(torch.tensor(plan[:, -2:])))
+
+    later, changed = plan.copy(), plan.copy()
+    later[:, 2:] *= -1
+    changed[:, 1] *= -1
+    np.testing.assert_array_equal(world.step(start, later)[1].frames["top"][:, :2], whole.frames["top"][:, :2])
+    assert (world.step(start, changed)[1].frames["top"][:, 0] != whole.frames["top"][:, 0]).any()
+
+    middle, first = world.step(start, plan[:, :2])
+    _, second = world.step(middle, plan[:, 2:])
+    joined = np.concatenate([first.frames["side"], second.frames["side"]], axis=1)
+    np.testing.assert_array_equal(joined, whole.frames["side"])
 
 
 def test_noise_comes_from_each_worlds_seed_whatever_the_batch(world: World):
@@ -162,6 +195,11 @@ def test_a_config_that_contradicts_itself_is_refused():
         replace(CONFIG, dynamics=replace(CONFIG.dynamics, latent_size=(4, 8)))
     with pytest.raises(ValueError, match="action_dim is 4"):
         replace(CONFIG, dynamics=replace(CONFIG.dynamics, action_dim=4))
+    with pytest.raises(ValueError, match="chunk is 2 in the dynamics, 1 in the spec"):
+        replace(CONFIG, dynamics=replace(CONFIG.dynamics, chunk=2))
+    for chunk in (0, 4):
+        with pytest.raises(ValueError, match=rf"as many as the world remembers \(3\), not {chunk}"):
+            replace(CONFIG.dynamics, chunk=chunk)
     with pytest.raises(ValueError, match="one height"):
         replace(CONFIG, spec=replace(SPEC, cameras={"top": (16, 24), "side": (8, 16)}))
 
@@ -192,8 +230,8 @@ def test_a_step_never_waits_for_the_cpu(world: World, monkeypatch: pytest.Monkey
     history = (torch.empty(2, *shape, device="meta") for shape in ((4, 4, 10), (3, 4, 4, 10), (3, 5), (2, 3)))
     counts = torch.empty(2, dtype=torch.long, device="meta")
     with torch.inference_mode(), OnDevice("meta") as watch:
-        outputs = world._imagine(counts, counts, torch.empty(2, 3, device="meta"), *history)
-    assert [tuple(y.shape) for y in outputs[-2:]] == [(2, 16, 24, 3), (2, 16, 16, 3)]
+        outputs = world._imagine(counts, counts, torch.empty(2, 1, 3, device="meta"), *history)
+    assert [tuple(y.shape) for y in outputs[-2:]] == [(2, 1, 16, 24, 3), (2, 1, 16, 16, 3)]
     assert watch.operations > 100
     assert watch.elsewhere == []
 

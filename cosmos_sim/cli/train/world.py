@@ -27,6 +27,7 @@ def world(
     blocks: int = 6,
     heads: int = 4,
     context: int = 4,
+    chunk: int = 1,
     batch_size: int = 32,
     sketch: bool = True,
     instructed: bool = False,
@@ -55,11 +56,12 @@ def world(
         blocks: number of its blocks.
         heads: attention heads of a block.
         context: past frames that the world remembers, beside the first.
-        batch_size: rollouts trained at a time, each by one imagined step per training step.
+        chunk: frames imagined at once, from as many actions; no more than it remembers.
+        batch_size: rollouts trained at a time, each by one imagined chunk per training step.
         instructed: a world that takes each episode's task text in the place of actions, for ``cosmos-sim dream`` to
             imagine with; ``init`` may be one that takes actions.
         sketch: show the transformer the arm as the predicted pose alone draws it.
-        rollouts: steps imagined in a row in each part of the training.
+        rollouts: chunks imagined in a row in each part of the training.
         stages: training steps at which the second and later parts begin; parts of equal length by default.
         context_level: most noise on the context frames.
         pure_noise: share of single steps that start from pure noise.
@@ -106,6 +108,7 @@ def world(
         action_dim=store.info.action_dim,
         latent_size=(sizes[0][0], sum(w for _, w in sizes)),
         context=context,
+        chunk=chunk,
         sketch=sketch,
         dit=replace(
             SMALL_DIT,

@@ -47,7 +47,7 @@ class WorldRecipeConfig:
     context_level: float = 0.2
     """Context frames carry noise of a level drawn uniformly up to this."""
     rollouts: tuple[int, ...] = (1, 8, 24)
-    """Steps imagined in a row, each from the last ones imagined, in each part of the training."""
+    """Chunks imagined in a row, each from the last ones imagined, in each part of the training."""
     stages: tuple[int, ...] = (3000, 6000)
     """Training steps at which the second and later parts begin."""
     poses: int = 96
@@ -75,7 +75,7 @@ class WorldRecipeConfig:
         if self.horizon < 1:
             raise ValueError(f"horizon must be at least 1 step, not {self.horizon}")
         if min(self.rollouts, default=0) < 1:
-            raise ValueError(f"rollouts must be of at least 1 step each, not {self.rollouts}")
+            raise ValueError(f"rollouts must be of at least 1 chunk each, not {self.rollouts}")
         if len(self.stages) != len(self.rollouts) - 1 or list(self.stages) != sorted(set(self.stages)):
             raise ValueError(f"rollouts={self.rollouts} need one rising step each after the first, not {self.stages}")
         for name in ("poses", "paths", "path_length"):
@@ -83,7 +83,7 @@ class WorldRecipeConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
     def stage(self, step: int) -> tuple[int, int]:
-        """Steps imagined in a row at training step ``step``, and the first training step with as many."""
+        """Chunks imagined in a row at training step ``step``, and the first training step with as many."""
         place = sum(step >= begin for begin in self.stages)
         return self.rollouts[place], (0, *self.stages)[place]
 
@@ -141,7 +141,7 @@ class WorldRecipe:
         )
         """Where the rollouts of the last training step have come to."""
         self.held_out = store.held_out or store.train
-        self.spec = spec or spec_of(store, horizon=config.horizon)
+        self.spec = replace(spec or spec_of(store, horizon=config.horizon), chunk=config.dynamics.chunk)
         dims = (dict(self.spec.cameras), self.spec.action_dim, self.spec.state_dim)
         if dims != (dict(store.cameras), store.info.action_dim, store.info.state_dim):
             raise ValueError(f"spec has cameras, action and state dimensions {dims}, unlike the data")
@@ -156,21 +156,21 @@ class WorldRecipe:
         self._widen()
         successes = store.successes()
         self.windows, self.weights = {}, {}
-        for length in {*config.rollouts, config.path_length}:
+        for length in {*(config.dynamics.chunk * count for count in config.rollouts), config.path_length}:
             windows = all_windows(store.lengths.tolist(), length + 1, episodes=store.train)
             self.windows[length] = windows
             self.weights[length] = motion_weights(windows, store.states(), successes, factor=config.busy)
 
     def batch(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> dict[str, Tensor]:
-        """One step of each of ``batch_size`` rollouts, with the real past in case a rollout begins here; poses with
+        """One chunk of each of ``batch_size`` rollouts, with the real past in case a rollout begins here; poses with
         their frames, and paths of proprioception and actions, for the heads that learn from many at no cost."""
-        config, store = self.config, self.store
+        config, store, m = self.config, self.store, self.config.dynamics.chunk
         length, begin = config.stage(step)
         rollouts = np.asarray(part.of(range(config.batch_size)))
         run, depth = np.divmod(step - begin + rollouts * length // config.batch_size, length)
-        windows = [self._window(length, *which) for which in zip(rollouts.tolist(), run.tolist(), strict=True)]
+        windows = [self._window(m * length, *which) for which in zip(rollouts.tolist(), run.tolist(), strict=True)]
         episode, start = np.asarray(windows).T
-        first, rows, past = self._rows(episode, start + depth, 1)
+        first, rows, past = self._rows(episode, start + m * depth, m)
         batch = {
             "begins": torch.from_numpy((depth == 0) | (step == begin)),
             "anchor": torch.from_numpy(self.latents[first]),
@@ -180,7 +180,7 @@ class WorldRecipe:
             "past": past,
         }
         if store.success is not None:
-            batch["success"] = torch.from_numpy(store.success[rows[:, -2]]).float()
+            batch["success"] = torch.from_numpy(store.success[rows[:, -1 - m : -1]]).float()
         paths = draw(
             self.windows[config.path_length], config.paths, generator, weights=self.weights[config.path_length]
         )
@@ -221,10 +221,10 @@ class WorldRecipe:
         history = history.where(batch["begins"], self.rolling.to(latents.device))
         self.rolling, terms = self._step_loss(
             history,
-            actions[:, -1],
-            now=latents[:, k - 1],
-            data=latents[:, k],
-            state=states[:, k],
+            actions[:, k - 1 :],
+            now=latents[:, k - 1 : -1],
+            data=latents[:, k:],
+            states=states[:, k:],
             success=batch.get("success"),
             rolling=self.config.stage(step)[0] > 1,
             generator=generator,
@@ -247,54 +247,52 @@ class WorldRecipe:
         model, k = self.model, self.config.dynamics.context
         states = model.normalise_state(states)
         actions = model.normalise_action(actions) * past[..., None]
-        predicted = list(states[:, :k].unbind(1))
         with torch.autocast(states.device.type, enabled=False):
-            for j in range(states.shape[1] - k):
-                predicted.append(model.kinematics(torch.stack(predicted[-k:], 1), actions[:, j : j + k]))
-        reach = model.kinematics.scale * torch.arange(1, len(predicted) - k + 1, device=states.device)[:, None]
-        error = (torch.stack(predicted[k:], 1) - states[:, k:]) / reach
+            predicted = model.predict_states(states[:, :k], actions)
+        reach = model.kinematics.scale * torch.arange(1, predicted.shape[1] + 1, device=states.device)[:, None]
+        error = (predicted - states[:, k:]) / reach
         return F.smooth_l1_loss(error, torch.zeros_like(error))
 
     def _step_loss(
         self,
         history: History,
-        action: Float[Tensor, "b a"],
+        actions: Float[Tensor, "b m a"],
         *,
-        now: Float[Tensor, "b c h w"],
-        data: Float[Tensor, "b c h w"],
-        state: Float[Tensor, "b n"],
-        success: Float[Tensor, "b"] | None,
+        now: Float[Tensor, "b m c h w"],
+        data: Float[Tensor, "b m c h w"],
+        states: Float[Tensor, "b m n"],
+        success: Float[Tensor, "b m"] | None,
         rolling: bool,
         generator: torch.Generator,
     ) -> tuple[History, dict[str, Tensor]]:
-        """The losses of one imagined step, and the history with what was imagined."""
+        """The losses of one imagined chunk, and the history with it; ``now`` is the frame before each."""
         model, b = self.model, len(data)
-        kinematic = model.predict_state(history, action).detach()
+        kinematic = model.predict_states(history.states, torch.cat([history.actions, actions], dim=1)).detach()
         noise = torch.randn(data.shape, generator=generator, device=data.device)
         drawn = self.config.times.sample(b, generator=generator)
         time = torch.ones_like(drawn) if rolling else drawn
         context_noise = torch.randn(history.latents.shape, generator=generator, device=data.device)
         level = self.config.context_level * torch.rand(b, generator=generator, device=data.device)
-        spread = time.view(-1, 1, 1, 1)
+        spread = time.view(-1, 1, 1, 1, 1)
         noisy = interpolate(data, noise, spread)
         predicted = model.predict(
-            noisy, time, history, action, kinematic, context_noise=context_noise, context_level=level
+            noisy, time, history, actions, kinematic, context_noise=context_noise, context_level=level
         )
-        changed = ((data - now).abs().mean(1, keepdim=True) > 0.25).float()
+        changed = ((data - now).abs().mean(2, keepdim=True) > 0.25).float()
         weight = 1 + (self.config.foreground - 1) * changed
         imagined = predicted.detach().clamp(-model.config.latent_limit, model.config.latent_limit)
 
-        zero = torch.zeros_like(state)
+        zero = torch.zeros_like(states)
         terms = {
             "frame": (weight * (predicted - data).square()).mean() / weight.mean(),
         }
         on_real = model.read(history, data, kinematic)
         on_imagined = model.read(history, imagined, kinematic)
         for logit, read in (on_real, on_imagined):
-            terms["state"] = terms.get("state", 0) + F.smooth_l1_loss((read - state) / model.kinematics.scale, zero)
+            terms["state"] = terms.get("state", 0) + F.smooth_l1_loss((read - states) / model.kinematics.scale, zero)
             if success is not None:
                 terms["success"] = terms.get("success", 0) + F.binary_cross_entropy_with_logits(logit, success)
-        return history.append(action, imagined, on_imagined[1].detach().float()), terms
+        return history.append(actions, imagined, on_imagined[1].detach().float()), terms
 
     def evaluate(self, generator: torch.Generator, part: Part = WHOLE) -> dict[str, float]:
         """Open-loop rollouts of held-out episodes, beside copying the last frame and the tokenizer's own ceiling."""
@@ -307,8 +305,9 @@ class WorldRecipe:
         world = self._world()
         first = {camera: frames[None, 0] for camera, frames in episode.frames.items()}
         state = world.reset(first, episode.state[None, 0], [0])
-        _, imagined = world.step(state, episode.action[None, :-1])
-        real = np.concatenate([frames[1:] for frames in episode.frames.values()], axis=2)
+        whole = (len(episode) - 1) // world.spec.chunk * world.spec.chunk
+        _, imagined = world.step(state, episode.action[None, :whole])
+        real = np.concatenate([frames[1 : 1 + whole] for frames in episode.frames.values()], axis=2)
         shown = np.concatenate([frames[0] for frames in imagined.frames.values()], axis=2)
         return {"real_above_imagined": np.concatenate([real, shown], axis=1)}
 
