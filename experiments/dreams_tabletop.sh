@@ -24,4 +24,4 @@ cosmos-sim train world --data experts --init lift --tokenizer tokenizer/export -
 
 python "$here/dreamgen.py" --task Tabletop --verbs "${verbs[@]}" --model told/export --labeller reader/export --out study \
     --demonstrations 30 --dreams 4 --frames 33 --arms real filtered --seeds 1 --trials 50 --horizon 45 --steps 2000 --workers 2 \
-    --json "$here/dreamgen_tabletop.json" --picture dreamgen_tabletop.svg
+    --json "$here/dreamgen_tabletop.json" --picture "$here/../docs/media/dreamgen_tabletop.svg"

@@ -102,9 +102,10 @@ def chart(found: Mapping[str, Any], scenes: Sequence[str]) -> str:
     arms = list(found["arms"])
     groups = (*scenes, TOTAL) if len(scenes) > 1 else (TOTAL,)
     group = _BAR * len(arms) + _GAP
+    foot = max(_FOOT, 20 + round(3.6 * max(len(_called(name)) for name in groups)))
     width = max(_LEFT + group * len(groups) + _GAP, _LEFT + 110 * len(arms))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_TOP + _HEIGHT + _FOOT}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_TOP + _HEIGHT + foot}" role="img" '
         'font-family="system-ui, sans-serif" font-size="11">',
         "<title>Success of policies in the simulator by scene, with 95% intervals</title>",
         '<rect width="100%" height="100%" fill="#fff"/>',
