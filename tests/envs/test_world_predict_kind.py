@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -80,7 +81,7 @@ class Plan:
 
 
 def by_hand(world, seed, actions, length):
-    """Frames of a policy of chunks of ``length``: whole chunks of the world, and a new beginning after other ones."""
+    """Frames of a policy of chunks of ``length``: whole chunks of the world, and other ones held to their end."""
     start = world.starts.select([seed % 3])
     state, seen = world.reset(start.frames, start.state, [seed]), []
     for first in range(0, len(actions), length):
@@ -90,9 +91,8 @@ def by_hand(world, seed, actions, length):
         state, prediction = world.step(state, chunk[None])
         kept = {camera: images[:, :length] for camera, images in prediction.frames.items()}
         if length % 12:
-            entropy = np.random.SeedSequence([seed, first + length])
             frames = {camera: images[:, -1] for camera, images in kept.items()}
-            state = world.reset(frames, np.zeros((1, 0), np.float32), [int(entropy.generate_state(1)[0])])
+            state = replace(world.reset(frames, np.zeros((1, 0), np.float32), [seed]), steps=(first + length,))
         seen.append(kept)
     return {camera: np.concatenate([part[camera][0] for part in seen]) for camera in CAMERAS}
 

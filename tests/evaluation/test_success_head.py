@@ -51,9 +51,10 @@ def test_the_head_sees_the_real_past(world: World, episode: Episode, monkeypatch
     action = dynamics.normalise_action(torch.from_numpy(episode.action))
     history = History.begin(latents[:1], state[:1], context=dynamics.config.context, action_dim=action.shape[1])
     for k in range(4):
-        kinematic = dynamics.predict_state(history, action[k : k + 1])
-        expected.append(float(dynamics.read(history, latents[k + 1 : k + 2], kinematic)[0].sigmoid()))
-        history = history.append(action[k : k + 1], latents[k + 1 : k + 2], state[k + 1 : k + 2])
+        taken, latent, after = action[None, k : k + 1], latents[None, k + 1 : k + 2], state[None, k + 1 : k + 2]
+        kinematic = dynamics.predict_states(history.states, torch.cat([history.actions, taken], dim=1))
+        expected.append(float(dynamics.read(history, latent, kinematic)[0].sigmoid()))
+        history = history.append(taken, latent, after)
     found = real_probability(world, episode)
     assert found == pytest.approx(expected, abs=1e-4)
 

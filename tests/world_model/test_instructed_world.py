@@ -136,10 +136,10 @@ def test_what_cannot_imagine_is_refused(trained: Path) -> None:
         open_imaginer(str(trained), device="cpu", guidance=2.0)
 
 
-@pytest.mark.parametrize("width", [5, 3])
-def test_it_begins_as_a_world_under_its_mean_action(width: int) -> None:
+@pytest.mark.parametrize(("width", "chunk"), [(5, 1), (3, 1), (5, 2)])
+def test_it_begins_as_a_world_under_its_mean_action(width: int, chunk: int) -> None:
     torch.manual_seed(0)
-    config = DynamicsConfig(state_dim=2, action_dim=3, latent_size=(4, 4), context=3, sketch=True, dit=DIT)
+    config = DynamicsConfig(2, 3, latent_size=(4, 4), context=3, chunk=chunk, sketch=True, dit=DIT)
     world = Dynamics(config)
     with torch.no_grad():
         for parameter in world.parameters():
@@ -148,10 +148,10 @@ def test_it_begins_as_a_world_under_its_mean_action(width: int) -> None:
         world.action_mean.fill_(2.0)
     told = world.under(width)
     latent, state = torch.randn(2, 4, 4, 4), torch.randn(2, 2)
-    noise = torch.randn(2, 4, 4, 4, 4)
+    noise = torch.randn(2, 3 + chunk, 4, 4, 4)
     ends = []
-    for model, action in ((world, torch.zeros(2, 3)), (told, torch.randn(2, width))):
-        history = History.begin(latent, state, context=3, action_dim=action.shape[1])
+    for model, action in ((world, torch.zeros(2, chunk, 3)), (told, torch.randn(2, chunk, width))):
+        history = History.begin(latent, state, context=3, action_dim=action.shape[2])
         for _ in range(4):
             history, logit = model.step(history, action, noise=noise, times=[1.0, 0.0], context_level=0.1)
         ends.append((history.latents, history.states, logit))
