@@ -3,8 +3,8 @@
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ class WorldConfig:
     """Evaluations of the transformer per frame unless the user says otherwise."""
     context_noise: float = 0.03
     """Noise level given to the context frames at every step; training covers more (see the recipe)."""
+    renew_every: int = 64
+    """After so many actions, and as many more, a world goes on from its past frames as they were shown, encoded anew.
+    What latents can hold and no frame does, and what grows from it until the scene is lost, is gone then."""
     words: WordsConfig | None = None
     """How an instruction becomes the vector that stands in every action's place; ``None`` in a world that takes
     actions."""
@@ -70,6 +73,8 @@ class WorldConfig:
             raise ValueError(f"instructions are {self.words.width} numbers, an action is {self.spec.action_dim}")
         if not 0 <= self.context_noise < 1:
             raise ValueError(f"context_noise must lie in [0, 1), not {self.context_noise}")
+        if self.renew_every < 1:
+            raise ValueError(f"renew_every must be at least 1 action, not {self.renew_every}")
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,7 @@ class World:
             after, shown = History(*outputs[: len(past)]), outputs[len(past) :]
             new = slice(-m, -rest or None)
             history = history.append(given, after.latents[:, new], after.states[:, new]) if rest else after
+            history = self._renewed(history, [n + k for n in state.steps], m - rest)
             seen.append(tuple(part[:, : m - rest] for part in shown))
         proprioception, success, *frames = (torch.cat(parts, dim=1).cpu().numpy() for parts in zip(*seen, strict=True))
         prediction = Prediction(
@@ -300,15 +306,15 @@ class World:
         """Latents ``b t c h w`` of frames ``b t h w c``, the cameras side by side."""
         if set(frames) != set(self.spec.cameras):
             raise ValueError(f"cameras {sorted(frames)} given, this world has {sorted(self.spec.cameras)}")
-        parts = []
+        checked = []
         for camera, size in self.spec.cameras.items():
             images = np.asarray(frames[camera])
             if images.dtype != np.uint8 or images.ndim != 5 or images.shape[2:] != (*size, 3):
                 raise ValueError(
                     f"frames of {camera!r} must be uint8 of {size[0]}x{size[1]}x3; got {images.dtype} {images.shape}"
                 )
-            parts.append(self.tokenizer.encode(torch.from_numpy(images.copy()).to(self.device)))
-        return torch.cat(parts, dim=-1).transpose(1, 2)
+            checked.append(torch.from_numpy(images.copy()).to(self.device))
+        return self._encoded(checked)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> dict[str, ndarray]:
@@ -329,6 +335,20 @@ class World:
         frames = self._frames(after.latents[:, -m:])
         proprioception = self.dynamics.restore_state(after.states[:, -m:])
         return *tensors_of(after), proprioception, logit.sigmoid(), *frames
+
+    def _renewed(self, history: History, steps: Sequence[int], taken: int) -> History:
+        """``history``, its past encoded anew in the worlds where ``taken`` actions after ``steps`` make it due."""
+        every = self.config.renew_every
+        due = [row for row, n in enumerate(steps) if n // every < (n + taken) // every]
+        if not due:
+            return history
+        latents = history.latents.clone()
+        latents[due] = self._encoded(self._frames(latents[due]))
+        return replace(history, latents=latents)
+
+    def _encoded(self, frames: Iterable[Tensor]) -> Tensor:
+        """Latents ``b t c h w`` of each camera's frames (uint8 ``b t h w c``), side by side."""
+        return torch.cat([self.tokenizer.encode(images) for images in frames], dim=-1).transpose(1, 2)
 
     def _frames(self, latents: Tensor) -> Sequence[Tensor]:
         """Each camera's frames (uint8 ``b t h w c``); cameras of one size are decoded as one batch."""

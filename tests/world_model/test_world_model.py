@@ -115,6 +115,30 @@ def test_a_world_of_chunks_imagines_several_frames_at_once():
     np.testing.assert_array_equal(joined, whole.frames["side"])
 
 
+def test_its_past_is_encoded_anew_after_so_many_actions():
+    """Counted by each world for itself; before that nothing changes, and what was shown stays what it was."""
+    never, renewing = made(CONFIG), made(replace(CONFIG, renew_every=3))
+    frames, state = observations(2)
+    plan = actions(2, 5)
+    start = never.reset(frames, state, [3, 4])
+    before, early = never.step(start, plan[:, :3])
+    renewed, same = renewing.step(start, plan[:, :3])
+    np.testing.assert_array_equal(same.frames["top"], early.frames["top"])
+    assert (before.history.latents != renewed.history.latents).any()
+    torch.testing.assert_close(renewed.history.latents, never.encode(never.decode(before.history.latents)))
+    torch.testing.assert_close(renewed.history.states, before.history.states)
+    _, on = renewing.step(start, plan)
+    _, again = never.step(renewed, plan[:, 3:])
+    np.testing.assert_array_equal(on.frames["side"][:, 3:], again.frames["side"])
+
+    ahead, _ = renewing.step(renewing.select(start, [1]), plan[1:, :1])
+    joined = renewing.join([renewing.select(start, [0]), ahead])
+    after, _ = renewing.step(joined, np.stack([plan[0, :2], plan[1, 1:3]]))
+    torch.testing.assert_close(after.history.latents[1], renewed.history.latents[1], atol=1e-3, rtol=1e-3)
+    alone, _ = never.step(never.select(start, [0]), plan[:1, :2])
+    torch.testing.assert_close(after.history.latents[0], alone.history.latents[0], atol=1e-3, rtol=1e-3)
+
+
 def test_noise_comes_from_each_worlds_seed_whatever_the_batch(world: World):
     frames, state = observations(3)
     start = world.reset(frames, state, [7, 8, 7])
@@ -200,6 +224,8 @@ def test_a_config_that_contradicts_itself_is_refused():
     for chunk in (0, 4):
         with pytest.raises(ValueError, match=rf"as many as the world remembers \(3\), not {chunk}"):
             replace(CONFIG.dynamics, chunk=chunk)
+    with pytest.raises(ValueError, match="renew_every must be at least 1 action, not 0"):
+        replace(CONFIG, renew_every=0)
     with pytest.raises(ValueError, match="one height"):
         replace(CONFIG, spec=replace(SPEC, cameras={"top": (16, 24), "side": (8, 16)}))
 
