@@ -114,7 +114,7 @@ def test_steps_of_any_length_lead_where_single_actions_do(chunk):
     assert sum(world.calls) == -(-12 // chunk) * (-(-chunk // 3) * 3)
 
 
-def test_a_world_that_begins_again_draws_new_noise_each_time_and_the_same_in_each_run():
+def test_chunks_that_are_cut_draw_new_noise_each_time_and_the_same_in_each_run():
     def walk():
         env = CosmosWorld(ChunkBlobWorld(3), chunk=2, success_threshold=0.99)
         seen = [env.reset(seed=3)[0]["agent_pos"]]

@@ -305,9 +305,8 @@ class WorldRecipe:
         world = self._world()
         first = {camera: frames[None, 0] for camera, frames in episode.frames.items()}
         state = world.reset(first, episode.state[None, 0], [0])
-        whole = (len(episode) - 1) // world.spec.chunk * world.spec.chunk
-        _, imagined = world.step(state, episode.action[None, :whole])
-        real = np.concatenate([frames[1 : 1 + whole] for frames in episode.frames.values()], axis=2)
+        _, imagined = world.step(state, episode.action[None, :-1])
+        real = np.concatenate([frames[1:] for frames in episode.frames.values()], axis=2)
         shown = np.concatenate([frames[0] for frames in imagined.frames.values()], axis=2)
         return {"real_above_imagined": np.concatenate([real, shown], axis=1)}
 
